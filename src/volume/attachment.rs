@@ -1,0 +1,116 @@
+//! How an attached volume is reached from its node: the content of publish_context.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::volume::Bytes;
+
+/// The one key of publish_context.
+const KEY: &str = "attachment";
+/// The version of its JSON form.
+const VERSION: u32 = 1;
+
+/// What is known of a volume's content. Only [`Content::New`] may ever be formatted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// Ordered from nothing and never formatted, as far as the back end was told.
+    New,
+    /// Made from a source, formatted before, or not made by this driver: its content is somebody's data.
+    Data,
+}
+
+/// What the controller tells the node about an attached volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// Unique for this act of attaching: a second attach of the same volume gives another.
+    pub nonce: String,
+    /// The size that the device must have at least.
+    pub size: Bytes,
+    /// What is known of its content.
+    pub content: Content,
+    /// Whether the back end lets nobody write through this attachment.
+    pub readonly: bool,
+    /// How the device is reached.
+    pub connection: Connection,
+}
+
+/// One case for each kind of connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Connection {
+    /// An image file that the node puts behind a loop device.
+    Loop {
+        /// The image, relative to the back end's directory on the node.
+        image: PathBuf,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned {
+    version: u32,
+    #[serde(flatten)]
+    attachment: Attachment,
+}
+
+impl Attachment {
+    /// As publish_context.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Internal`] where a path is not UTF-8.
+    pub fn to_context(&self) -> Result<BTreeMap<String, String>> {
+        let versioned = Versioned { version: VERSION, attachment: self.clone() };
+        let json = serde_json::to_string(&versioned)
+            .map_err(|error| Error::internal("the attachment cannot be written as JSON").caused_by(error))?;
+        Ok(BTreeMap::from([(KEY.to_owned(), json)]))
+    }
+
+    /// From publish_context.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::InvalidArgument`] where the key is missing or holds something else.
+    pub fn from_context(context: &BTreeMap<String, String>) -> Result<Self> {
+        let json = context.get(KEY).ok_or_else(|| {
+            Error::invalid(format!(
+                "publish_context has no {KEY:?}: the volume must be attached by ControllerPublishVolume of this driver first"
+            ))
+        })?;
+        let versioned: Versioned = serde_json::from_str(json).map_err(|error| {
+            Error::invalid(format!("publish_context {KEY:?} cannot be read")).caused_by(error)
+        })?;
+        if versioned.version != VERSION {
+            return Err(Error::invalid(format!(
+                "publish_context {KEY:?} has version {}: this node reads version {VERSION}; upgrade the node",
+                versioned.version
+            )));
+        }
+        Ok(versioned.attachment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_through_publish_context() {
+        let attachment = Attachment {
+            nonce: "7".into(),
+            size: Bytes::gib(1),
+            content: Content::New,
+            readonly: false,
+            connection: Connection::Loop { image: "volumes/pvc-1.img".into() },
+        };
+        let context = attachment.to_context().unwrap();
+        assert_eq!(Attachment::from_context(&context).unwrap(), attachment);
+        assert!(context[KEY].contains(r#""version":1"#));
+        let newer =
+            BTreeMap::from([(KEY.to_owned(), context[KEY].replace(r#""version":1"#, r#""version":2"#))]);
+        assert!(Attachment::from_context(&newer).unwrap_err().to_string().contains("upgrade the node"));
+        assert!(Attachment::from_context(&BTreeMap::new()).is_err());
+    }
+}
