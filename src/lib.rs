@@ -1,4 +1,10 @@
 //! Fairlead: a Kubernetes CSI driver that leads the volumes of many block clouds to the right server.
 
+pub mod backend;
 pub mod error;
+pub mod failpoint;
+pub mod flight;
+pub mod host;
+pub mod metrics;
+pub mod node;
 pub mod volume;

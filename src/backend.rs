@@ -1,0 +1,435 @@
+//! What the house asks of a cloud: [`Backend`] for the controller, [`Connector`] for the node.
+//!
+//! Both are object-safe and know nothing of CSI. The rules that every implementation keeps:
+//!
+//! - A call answers `Ok` only at the true end state: created means usable, deleted means gone, attached means
+//!   that the node can open it, detached means that the node cannot.
+//! - Every call may be repeated, also after a lost answer or the end of the process, and then gives the same result.
+//! - An error has [`Outcome::Refused`](crate::error::Outcome) only where nothing exists or will appear.
+//! - A call may take minutes. Its caller runs it as a flight of its own, so it is never cancelled half-way by a client.
+
+pub mod file;
+mod registry;
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+pub use registry::{Backends, BackendsBuilder};
+
+use crate::error::{Error, Kind, Result};
+use crate::volume::{
+    Access, Attachment, Bytes, GroupSnapshot, Health, NativeId, NodeId, Owner, Parameters, SizeRange,
+    SizeRules, Snapshot, Source, Topology, TopologyRequirement, Volume,
+};
+
+/// An order for a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeOrder {
+    /// The CSI name, by which create is idempotent.
+    pub name: String,
+    /// The sizes that are acceptable.
+    pub size: SizeRange,
+    /// What it is to be made from.
+    pub source: Option<Source>,
+    /// How it will be used.
+    pub access: Vec<Access>,
+    /// From the StorageClass, less what the controller itself reads.
+    pub parameters: Parameters,
+    /// From the VolumeAttributesClass; these win over `parameters`.
+    pub mutable: Parameters,
+    /// From where it must be reachable.
+    pub topology: TopologyRequirement,
+    /// Whose it will be.
+    pub owner: Owner,
+}
+
+impl VolumeOrder {
+    /// Whether a volume that already has this name is the one that is ordered.
+    ///
+    /// # Errors
+    /// [`Kind::AlreadyExists`] saying what differs (CSI spec, CreateVolume).
+    pub fn check(&self, volume: &Volume) -> Result<()> {
+        let differs =
+            |what: String| Err(Error::refused(Kind::AlreadyExists, what).with("volume", &volume.id));
+        if !self.size.accepts(volume.size) {
+            return differs(format!(
+                "a volume named {:?} exists with another size, {}",
+                self.name, volume.size
+            ));
+        }
+        if self.source != volume.source {
+            return differs(format!(
+                "a volume named {:?} exists with another source, {:?}",
+                self.name, volume.source
+            ));
+        }
+        if !self.topology.met_by(&volume.reach) {
+            return differs(format!(
+                "a volume named {:?} exists that cannot be reached from there",
+                self.name
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// An order to attach a volume to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachOrder {
+    /// Which volume.
+    pub volume: NativeId,
+    /// To which node.
+    pub node: NodeId,
+    /// How it will be used there. Several nodes get it only if the mode of each allows that.
+    pub access: Access,
+    /// Whether the node must not write.
+    pub readonly: bool,
+}
+
+/// Why it is certain that a node no longer writes, although it did not let go of the volume by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FencingProof {
+    /// The cluster's administrator tainted the node as out of service (it is switched off).
+    OutOfService,
+    /// The node's object is gone from the cluster.
+    NodeDeleted,
+    /// An operator said so, by command.
+    Operator,
+}
+
+/// An order to take a volume from one node or from all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetachOrder {
+    /// Which volume.
+    pub volume: NativeId,
+    /// From which node; `None`: from every node.
+    pub node: Option<NodeId>,
+    /// Without a proof, a node that still holds the volume open keeps it.
+    pub fence: Option<FencingProof>,
+}
+
+/// An order for a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotOrder {
+    /// The CSI name, by which create is idempotent.
+    pub name: String,
+    /// The volume to cut it from.
+    pub volume: NativeId,
+    /// From the VolumeSnapshotClass.
+    pub parameters: Parameters,
+}
+
+/// An order for snapshots of several volumes at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupOrder {
+    /// The CSI name, by which create is idempotent.
+    pub name: String,
+    /// The volumes, without repetition, in any order.
+    pub volumes: Vec<NativeId>,
+    /// From the VolumeGroupSnapshotClass.
+    pub parameters: Parameters,
+}
+
+/// Which snapshots to list; all where both are `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotFilter {
+    /// Only this one.
+    pub snapshot: Option<NativeId>,
+    /// Only those of this volume.
+    pub volume: Option<NativeId>,
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// At most so many items; `None`: all.
+    pub max: Option<usize>,
+    /// Where the page before ended, from [`Listing::next`].
+    pub token: Option<String>,
+}
+
+/// A page of items, in a stable order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end. Stays good when an item is deleted.
+    pub next: Option<String>,
+}
+
+/// A volume after it grew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expanded {
+    /// The size now.
+    pub size: Bytes,
+    /// Whether the node has something left to do.
+    pub node_expansion: bool,
+}
+
+/// The room that is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// What may still be ordered, all together.
+    pub available: Bytes,
+    /// The largest volume that can be ordered now.
+    pub largest: Bytes,
+    /// The smallest volume that can be ordered.
+    pub smallest: Bytes,
+}
+
+/// How a volume can grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expansion {
+    /// Not at all.
+    Never,
+    /// Only while no node has it.
+    Offline,
+    /// Also while a node has it.
+    Online,
+}
+
+/// What a back end can do, as data. What it cannot, it refuses with [`Kind::Unsupported`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Snapshots, and volumes from them.
+    pub snapshots: bool,
+    /// Snapshots of several volumes at one moment.
+    pub group_snapshots: bool,
+    /// Volumes from volumes.
+    pub clones: bool,
+    /// Growing.
+    pub expansion: Expansion,
+    /// Changing a volume's parameters while it is in use.
+    pub modify: bool,
+    /// Attaching so that the node cannot write.
+    pub readonly_attach: bool,
+    /// Several nodes at once.
+    pub multi_attach: bool,
+}
+
+/// How much a back end holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sizes that it can make.
+    pub sizes: SizeRules,
+    /// Volumes that one server can have at once.
+    pub per_server: Option<u32>,
+    /// Volumes all together.
+    pub volumes: Option<u64>,
+    /// Bytes all together.
+    pub bytes: Option<Bytes>,
+}
+
+/// The controller's side of a cloud.
+#[async_trait]
+pub trait Backend: Debug + Send + Sync {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// How much it holds.
+    fn limits(&self) -> Limits;
+
+    /// Whether it can be used now.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    async fn ready(&self) -> Result<()>;
+
+    /// Makes the volume, or finds the one that an earlier try made.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for another volume of that name, `NotFound` for a missing source, `OutOfRange` for a size,
+    /// `InvalidArgument` for a parameter, `ResourceExhausted` for no room or an unreachable topology.
+    async fn create(&self, order: &VolumeOrder) -> Result<Volume>;
+
+    /// Deletes it for good. Missing is `Ok`.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` while a node has it or a snapshot depends on it; it is then untouched.
+    async fn delete(&self, id: &NativeId) -> Result<()>;
+
+    /// Tells of one volume.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn get(&self, id: &NativeId) -> Result<Volume>;
+
+    /// Tells of all volumes that are ours.
+    ///
+    /// # Errors
+    /// `BadToken`.
+    async fn list(&self, page: &Page) -> Result<Listing<Volume>>;
+
+    /// Attaches, or finds the attachment that an earlier try made. The same order gives the same attachment.
+    ///
+    /// # Errors
+    /// `NotFound` for the volume or the node (its context says which), `AlreadyExists` where the node has it otherwise,
+    /// `FailedPrecondition` where another node has it (named), `ResourceExhausted` for the node's cap.
+    async fn attach(&self, order: &AttachOrder) -> Result<Attachment>;
+
+    /// Detaches. Not attached, or gone, is `Ok`.
+    ///
+    /// # Errors
+    /// `Busy` while a node holds it open and no fencing proof is given.
+    async fn detach(&self, order: &DetachOrder) -> Result<()>;
+
+    /// Grows it to a size in the range. Large enough already is `Ok` with the size that it has.
+    ///
+    /// # Errors
+    /// `NotFound`, `OutOfRange`, `ResourceExhausted`, `FailedPrecondition` where it can grow only detached.
+    async fn expand(&self, id: &NativeId, size: SizeRange) -> Result<Expanded>;
+
+    /// Changes parameters; keys that are absent stay. All or nothing.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidArgument` naming the bad key.
+    async fn modify(&self, id: &NativeId, parameters: &Parameters) -> Result<()>;
+
+    /// Cuts a snapshot, or finds the one that an earlier try cut.
+    ///
+    /// # Errors
+    /// `NotFound` for the volume, `AlreadyExists` for that name on another volume, `ResourceExhausted`,
+    /// `FailedPrecondition` where no consistent snapshot can be cut in this state.
+    async fn create_snapshot(&self, order: &SnapshotOrder) -> Result<Snapshot>;
+
+    /// Deletes it. Missing is `Ok`.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` while it is in use; `InvalidArgument` for a member of a group snapshot.
+    async fn delete_snapshot(&self, id: &NativeId) -> Result<()>;
+
+    /// Tells of one snapshot.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn get_snapshot(&self, id: &NativeId) -> Result<Snapshot>;
+
+    /// Tells of the snapshots that pass the filter.
+    ///
+    /// # Errors
+    /// `BadToken`.
+    async fn list_snapshots(&self, filter: &SnapshotFilter, page: &Page) -> Result<Listing<Snapshot>>;
+
+    /// Cuts snapshots of all the volumes at one moment, or finds those that an earlier try cut.
+    ///
+    /// # Errors
+    /// `NotFound` for a volume, `AlreadyExists` for that name on other volumes, `FailedPrecondition` where no
+    /// write-order consistent cut is possible. Partial snapshots are gone before it answers.
+    async fn create_group(&self, order: &GroupOrder) -> Result<GroupSnapshot>;
+
+    /// Deletes a group snapshot with its members. Missing is `Ok`. `members` is what the caller believes to be in it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where the members are others, `FailedPrecondition` while one is in use.
+    async fn delete_group(&self, id: &NativeId, members: &[NativeId]) -> Result<()>;
+
+    /// Tells of one group snapshot.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn get_group(&self, id: &NativeId) -> Result<GroupSnapshot>;
+
+    /// The room that is left for volumes with these parameters, reachable from `place`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a parameter.
+    async fn capacity(&self, parameters: &Parameters, place: Option<&Topology>) -> Result<Capacity>;
+
+    /// The faults of a volume.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn health(&self, id: &NativeId) -> Result<Health>;
+
+    /// Whether these parameters could make a volume. Nothing is made.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming key, value and what is allowed.
+    fn check_parameters(&self, parameters: &Parameters) -> Result<()>;
+
+    /// Whether these mutable parameters could be set.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming key, value and what is allowed.
+    fn check_mutable(&self, parameters: &Parameters) -> Result<()>;
+}
+
+/// A block device on this node, proven to be the volume's when it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its node in `/dev`.
+    pub path: PathBuf,
+    /// Its device number, to be compared again after open.
+    pub number: u64,
+    /// Its size.
+    pub size: Bytes,
+}
+
+/// What a connector tells of this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Kind and value of this node's identity in the cloud, such as (`nova`, uuid).
+    pub identity: Option<(String, String)>,
+    /// Where this node is, in the back end's own segments.
+    pub topology: Topology,
+    /// Volumes that this node can have at once, less what is there and not ours.
+    pub max_volumes: Option<u32>,
+}
+
+/// The node's side of a cloud. Holds no credentials.
+#[async_trait]
+pub trait Connector: Debug + Send + Sync {
+    /// Makes this node known to the back end where that is needed, and tells what it is there.
+    ///
+    /// # Errors
+    /// Says why this node cannot be one of the back end's servers.
+    async fn join(&self) -> Result<Presence>;
+
+    /// Brings the attached volume up as a device and proves that it is the right one. Waits for a device that is late.
+    ///
+    /// # Errors
+    /// `NotFound` for a missing volume, `FailedPrecondition` where it is not attached (any more) as told,
+    /// `Unavailable` where the device did not appear in time.
+    async fn connect(&self, volume: &NativeId, attachment: &Attachment) -> Result<Device>;
+
+    /// The device of a volume that is connected now.
+    ///
+    /// # Errors
+    /// Only where this cannot be found out.
+    async fn find(&self, volume: &NativeId) -> Result<Option<Device>>;
+
+    /// Makes the device show the volume's present size; waits until it has at least `size`.
+    ///
+    /// # Errors
+    /// `NotFound` where it is not connected, `Unavailable` where the size did not appear in time.
+    async fn refresh(&self, volume: &NativeId, size: Bytes) -> Result<Device>;
+
+    /// Lets go of the device. Not connected is `Ok`. When it answers, nothing on this node writes any more.
+    ///
+    /// # Errors
+    /// `Busy` while something has the device open.
+    async fn disconnect(&self, volume: &NativeId) -> Result<()>;
+
+    /// Records that the volume has been formatted and must never be again. No-op where the cloud keeps no such record
+    /// that a node may write.
+    ///
+    /// # Errors
+    /// Where the record cannot be written.
+    async fn mark_formatted(&self, volume: &NativeId) -> Result<()>;
+
+    /// The faults of a volume as this node sees them.
+    ///
+    /// # Errors
+    /// `NotFound` for a volume that does not exist.
+    async fn health(&self, volume: &NativeId) -> Result<Health>;
+}
+
+/// When something was made, in whole seconds as CSI's clients compare it.
+#[must_use]
+pub fn now() -> SystemTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(since.as_secs())
+}
