@@ -7,4 +7,5 @@ pub mod flight;
 pub mod host;
 pub mod metrics;
 pub mod node;
+pub mod proto;
 pub mod volume;
