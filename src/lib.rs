@@ -6,6 +6,8 @@ pub mod error;
 pub mod failpoint;
 pub mod flight;
 pub mod host;
+pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod server;
 pub mod volume;
