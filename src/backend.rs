@@ -9,6 +9,7 @@
 //! - A call may take minutes. Its caller runs it as a flight of its own, so it is never cancelled half-way by a client.
 
 pub mod file;
+mod metered;
 mod registry;
 
 use std::fmt::Debug;
@@ -17,6 +18,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+pub use metered::Metered;
 pub use registry::{Backends, BackendsBuilder};
 
 use crate::error::{Error, Kind, Result};

@@ -1,6 +1,7 @@
 //! Fairlead: a Kubernetes CSI driver that leads the volumes of many block clouds to the right server.
 
 pub mod backend;
+pub mod controller;
 pub mod error;
 pub mod failpoint;
 pub mod flight;
