@@ -10,6 +10,7 @@
 
 pub mod file;
 mod late;
+mod metered;
 mod registry;
 
 use std::fmt::Debug;
@@ -19,6 +20,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 pub use late::{Late, Opener};
+pub use metered::Metered;
 pub use registry::{Backends, BackendsBuilder};
 
 use crate::error::{Error, Kind, Result};

@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod config;
+pub mod controller;
 pub mod error;
 pub mod failpoint;
 pub mod flight;
@@ -9,5 +10,6 @@ pub mod host;
 pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod proto;
 pub mod server;
 pub mod volume;

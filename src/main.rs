@@ -1,1 +1,3 @@
+//! The `fairlead` program.
+
 fn main() {}
