@@ -2,6 +2,10 @@
 //!
 //! Blocking calls run on blocking threads; every external command has a deadline. Nothing here decides policy.
 
+pub mod files;
+pub mod lock;
+pub mod loopdev;
+
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
