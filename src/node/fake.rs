@@ -137,7 +137,7 @@ impl State {
 
     /// A file's key: files below a mount are others than those that it hides.
     fn key(&self, path: &Path) -> PathBuf {
-        let over = self.mounts.iter().filter(|mount| path.parent() == Some(&mount.target)).next_back();
+        let over = self.mounts.iter().rfind(|mount| path.parent() == Some(&mount.target));
         over.map_or_else(|| path.to_owned(), |mount| Path::new("/inside").join(mount.id.to_string()))
     }
 

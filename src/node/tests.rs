@@ -274,6 +274,13 @@ async fn only_what_is_new_and_proven_blank_is_formatted() {
         assert_eq!((state.formats, state.images["v"].marked), (1, true));
         assert_eq!(state.paths.get(Path::new(INTENT)), None);
     }
+    // The next attachment of the same volume cannot use it: another node may have had the volume in between.
+    let rig = Rig::new();
+    rig.set(Disk::Garbage);
+    rig.machine.state().paths.insert(INTENT.into(), intent("here/v", "1", SIZE, "ext4"));
+    let mut order = stage(mount(Ext4, &[]));
+    order.attachment.nonce = "2".into();
+    assert_eq!(rig.node.stage(&order).await.unwrap_err().kind(), Kind::FailedPrecondition);
 }
 
 #[tokio::test]
@@ -320,9 +327,7 @@ async fn nothing_is_formatted_for_readers_or_where_it_cannot_fit() {
         assert_eq!(rig.connected(), error.outcome() == Outcome::Unknown, "{what}: {error:?}");
     }
     let rig = Rig::new();
-    let mut state = rig.machine.state();
-    state.images.get_mut("v").unwrap().size = Bytes::mib(20);
-    drop(state);
+    rig.machine.state().images.get_mut("v").unwrap().size = Bytes::mib(20);
     let mut order = stage(mount(FsType::Xfs, &[]));
     order.attachment.size = Bytes::mib(20);
     assert_eq!(rig.node.stage(&order).await.unwrap_err().kind(), Kind::OutOfRange);
