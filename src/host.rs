@@ -2,6 +2,21 @@
 //!
 //! Blocking calls run on blocking threads; every external command has a deadline. Nothing here decides policy.
 
+mod blank;
+mod blkid;
+mod device;
+mod exec;
+mod filesystem;
+mod linux;
+mod mount;
+mod mount_options;
+mod mountinfo;
+mod paths;
+mod superblock;
+mod tools;
+pub mod uevent;
+mod usage;
+
 use std::fmt::Debug;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,6 +26,8 @@ use async_trait::async_trait;
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::volume::{Bytes, FsType};
+
+pub use linux::Linux;
 
 /// One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)), unescaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
