@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod config;
 pub mod controller;
+pub mod csi;
 pub mod error;
 pub mod failpoint;
 pub mod flight;
