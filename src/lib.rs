@@ -1,6 +1,8 @@
 //! Fairlead: a Kubernetes CSI driver that leads the volumes of many block clouds to the right server.
 
+pub mod app;
 pub mod backend;
+pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod csi;

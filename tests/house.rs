@@ -33,7 +33,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("backend::file", &["backend", "volume", "error", "flight", "failpoint", "host"]),
     ("host", &["backend", "volume", "error", "flight", "failpoint", "nix"]),
     ("server", &["metrics", "error", "tonic", "nix", "axum", "hyper_util"]),
-    ("log", &["error"]),
+    ("log", &["config", "error"]),
     ("proto", &["tonic", "prost", "prost_types"]),
     ("flight", &["error"]),
     ("metrics", &[]),

@@ -46,6 +46,13 @@ impl Readiness {
         self.lock().values().all(Option::is_none)
     }
 
+    /// Whether at least one part can be used, or none was named.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let parts = self.lock();
+        parts.is_empty() || parts.values().any(Option::is_none)
+    }
+
     /// The parts line by line, the faulty ones with their reasons.
     #[must_use]
     pub fn text(&self) -> String {
