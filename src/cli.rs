@@ -138,8 +138,11 @@ fn bad_config(faults: &[Fault]) -> ExitCode {
 
 fn summary(config: &Config) -> String {
     let http = config.http.map_or_else(|| "off".to_owned(), |address| address.to_string());
-    let backends: String =
-        config.backends.iter().map(|(name, backend)| format!("  back end {name}: {}\n", backend.kind())).collect();
+    let backends: String = config
+        .backends
+        .iter()
+        .map(|(name, backend)| format!("  back end {name}: {}\n", backend.kind()))
+        .collect();
     let Config { driver_name, endpoint, .. } = config;
     format!(
         "ok\n  driver {driver_name}\n  socket {}\n  metrics and health {http}\n  node {}\n{backends}",
@@ -177,8 +180,18 @@ mod tests {
     fn serving_takes_the_documented_options() {
         for role in ["controller", "node", "all", "check-config"] {
             let line = [
-                "fairlead", role, "--config", "f", "--endpoint", "e", "--http", "h", "--log-level", "l",
-                "--node-name", "n",
+                "fairlead",
+                role,
+                "--config",
+                "f",
+                "--endpoint",
+                "e",
+                "--http",
+                "h",
+                "--log-level",
+                "l",
+                "--node-name",
+                "n",
             ];
             assert!(Cli::try_parse_from(line).is_ok(), "{role}");
         }

@@ -77,7 +77,10 @@ fn usable(readiness: &Readiness) -> Arc<dyn Fn() -> Result<()> + Send + Sync> {
     let readiness = readiness.clone();
     Arc::new(move || match readiness.is_usable() {
         true => Ok(()),
-        false => Err(Error::unknown(Kind::Unavailable, format!("no part can be used: {}", readiness.text().trim_end()))),
+        false => Err(Error::unknown(
+            Kind::Unavailable,
+            format!("no part can be used: {}", readiness.text().trim_end()),
+        )),
     })
 }
 
@@ -126,13 +129,7 @@ fn tell(name: &BackendName, metrics: &Arc<Metrics>) -> Box<dyn Fn(bool) + Send +
 
 fn node(config: &Config, role: Role, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) -> Result<Node> {
     let host = Arc::new(Linux::new());
-    let missing = host.missing_tools(&config.file_systems);
-    if !missing.is_empty() {
-        return Err(Error::precondition(format!(
-            "this node lacks tools that \"node.fileSystems\" needs: {}: install the packages, or leave file systems out",
-            missing.join(", ")
-        )));
-    }
+    require(&host.missing_tools(&config.file_systems))?;
     let mut connectors: BTreeMap<BackendName, Arc<dyn Connector>> = BTreeMap::new();
     for (name, settings) in &config.backends {
         let connector = connector(settings, name, &config.node.name);
@@ -140,6 +137,17 @@ fn node(config: &Config, role: Role, metrics: &Arc<Metrics>, parts: &mut Vec<Par
         connectors.insert(name.clone(), connector);
     }
     Ok(Node::new(config.node.clone(), host, connectors, Arc::clone(metrics)))
+}
+
+/// Refuses to start a node that would fail at its first pod.
+fn require(missing: &[String]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::precondition(format!(
+        "this node lacks tools that \"node.fileSystems\" needs: {}: install the packages, or leave file systems out",
+        missing.join(", ")
+    )))
 }
 
 fn connector(settings: &BackendConfig, name: &BackendName, node: &str) -> Arc<dyn Connector> {
@@ -159,4 +167,21 @@ fn node_part(name: &BackendName, connector: Arc<dyn Connector>, role: Role, metr
     // Where both are in one process, the metric is the controller's, which knows more.
     let tell = if role == Role::Node { tell(name, metrics) } else { Box::new(|_| {}) };
     Part { name: format!("node at back end {name}"), probe: Box::new(probe), again: None, tell }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_missing_tools_are_named_at_once() {
+        assert!(require(&[]).is_ok());
+        let missing =
+            ["mkfs.xfs (Debian package xfsprogs)", "btrfs (Debian package btrfs-progs)"].map(str::to_owned);
+        let text = require(&missing).unwrap_err().to_string();
+        assert!(
+            text.contains("mkfs.xfs (Debian package xfsprogs), btrfs (Debian package btrfs-progs)"),
+            "{text}"
+        );
+    }
 }

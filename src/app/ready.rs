@@ -118,7 +118,9 @@ mod tests {
     use super::*;
     use crate::error::Error;
 
-    fn part(probe: impl Fn(usize) -> BoxFuture<'static, Result<()>> + Send + Sync + 'static) -> (Part, Arc<AtomicUsize>) {
+    fn part(
+        probe: impl Fn(usize) -> BoxFuture<'static, Result<()>> + Send + Sync + 'static,
+    ) -> (Part, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let probe = Box::new(move || probe(count.fetch_add(1, Ordering::Relaxed)));

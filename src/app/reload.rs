@@ -65,8 +65,8 @@ impl Watch {
     /// # Errors
     /// Where no signal handler can be set.
     pub async fn run(mut self) -> Result<()> {
-        let mut hangup = signal(SignalKind::hangup())
-            .map_err(|error| Error::io("listen for SIGHUP", error))?;
+        let mut hangup =
+            signal(SignalKind::hangup()).map_err(|error| Error::io("listen for SIGHUP", error))?;
         loop {
             let asked = tokio::select! {
                 _ = hangup.recv() => true,

@@ -65,7 +65,7 @@ impl<'a> Section<'a> {
     }
 
     /// The mapping under a key, if it is there.
-    pub fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
+    pub fn section(&mut self, key: &'static str) -> Option<Self> {
         let node = self.node(key)?;
         Section::new(&self.name(key), node, self.faults)
     }
