@@ -30,6 +30,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("controller", &["backend", "volume", "error", "flight", "failpoint"]),
     ("node", &["backend", "host", "volume", "error", "flight", "metrics", "failpoint"]),
     ("backend", &["volume", "error", "metrics"]),
+    ("backend::late", &["backend", "volume", "error"]),
     ("backend::file", &["backend", "volume", "error", "flight", "failpoint", "host"]),
     ("host", &["backend", "volume", "error", "flight", "failpoint", "nix"]),
     ("server", &["metrics", "error", "tonic", "nix", "axum", "hyper_util"]),
