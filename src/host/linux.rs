@@ -110,8 +110,7 @@ impl Host for Linux {
         let file = blocking(move || {
             let file = device::open(&opened, device::Open::Exclusive)?;
             device::drop_cache(&file, &opened.path)?;
-            // A dead device must be an error here: blkid would find "nothing" on it.
-            device::read(&file, &opened.path, 0, device::BLOCK)?;
+            device::answers(&file, &opened.path)?;
             Ok(file)
         })
         .await?;
@@ -126,15 +125,16 @@ impl Host for Linux {
         let file = blocking(move || {
             let file = device::open_whole(&opened)?;
             device::drop_cache(&file, &opened.path)?;
-            device::read(&file, &opened.path, 0, device::BLOCK)?;
+            device::answers(&file, &opened.path)?;
             Ok(file)
         })
         .await?;
         let of_device = |error: Error| error.with("device", device.path.display());
         let signature = blkid::probe(self.tools.path(Tool::Blkid)?, &device.path).await.map_err(of_device)?;
-        blkid::none_or_refuse(&signature).map_err(of_device)?;
         let size = device.size.get();
-        blocking(move || blank::prove(&file, size)).await.map_err(of_device)
+        blocking(move || blank::prove(&file, size, blkid::words(&signature).as_deref()))
+            .await
+            .map_err(of_device)
     }
 
     async fn format(&self, device: &Device, fs: FsType) -> Result<()> {
