@@ -276,7 +276,10 @@ async fn only_a_new_and_blank_volume_is_formatted() {
         let otherwise = Stage { access: bench.access(mount(other, &[])), ..stage.clone() };
         let error = bench.node.stage(&otherwise).await.unwrap_err();
         assert_eq!(error.kind(), Kind::FailedPrecondition);
-        assert!(error.to_string().contains(fs.as_str()) && error.to_string().contains(other.as_str()), "{error}");
+        assert!(
+            error.to_string().contains(fs.as_str()) && error.to_string().contains(other.as_str()),
+            "{error}"
+        );
         bench.node.stage(&stage).await.unwrap();
     }
 }
@@ -303,7 +306,11 @@ async fn an_interrupted_mkfs_is_made_again_but_only_for_its_own_attachment() {
         for (nonce, size, fs) in [("another", SIZE, fs), (nonce, Bytes::mib(1), fs), (nonce, SIZE, other)] {
             intent(nonce, size, fs);
             let error = bench.node.stage(&stage).await.unwrap_err();
-            assert_eq!((error.kind(), error.outcome()), (Kind::FailedPrecondition, Outcome::Refused), "{error}");
+            assert_eq!(
+                (error.kind(), error.outcome()),
+                (Kind::FailedPrecondition, Outcome::Refused),
+                "{error}"
+            );
         }
         intent(nonce, SIZE, fs);
         bench.node.stage(&stage).await.unwrap();
@@ -333,7 +340,8 @@ async fn flags_are_in_force_and_other_flags_already_exist() {
         for _ in 0..2 {
             bench.node.publish(&publish).await.unwrap();
         }
-        let bad = Stage { path: bench.staging("b"), ..bench.volume("b", mount(fs, &["no-such-option"])).await };
+        let bad =
+            Stage { path: bench.staging("b"), ..bench.volume("b", mount(fs, &["no-such-option"])).await };
         let error = bench.node.stage(&bad).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (Kind::FailedPrecondition, Outcome::Refused), "{error}");
         assert!(!error.chain().contains("no-such-option"), "{}", error.chain());
@@ -384,7 +392,9 @@ async fn health_tells_of_a_file_system_that_fell_to_read_only() {
     bench.abort(&stage);
     let faults = bench.node.health(&stage.volume).await.unwrap();
     assert!(
-        faults.iter().any(|fault| fault.status != HealthStatus::DataLoss && fault.reason.starts_with("FileSystem")),
+        faults
+            .iter()
+            .any(|fault| fault.status != HealthStatus::DataLoss && fault.reason.starts_with("FileSystem")),
         "{faults:?}"
     );
     bench.node.unstage(&stage.volume, &stage.path).await.unwrap();
