@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use self::places::Place;
 use super::device::Aligned;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// How many reads are under way at once: enough to hide a network disk's latency.
 const READERS: usize = 16;
@@ -35,11 +35,12 @@ struct Progress {
 }
 
 /// Proves that `file` of `size` bytes is blank as far as [`places::all`] looks. For a device it must have been opened with
-/// O_DIRECT, so that the disk answers and not the page cache.
+/// O_DIRECT, so that the disk answers and not the page cache. `signature` is what blkid found, if anything: it alone is
+/// reason enough to refuse.
 ///
 /// # Errors
 /// `FailedPrecondition` saying what was found at which offset; `Internal` where a place could not be read.
-pub(super) fn prove(file: &File, size: u64) -> Result<()> {
+pub(super) fn prove(file: &File, size: u64, signature: Option<&str>) -> Result<()> {
     let places = places::all(size);
     if places.is_empty() {
         return Err(Error::precondition("the device has no size: nothing can be proven of it"));
@@ -56,30 +57,29 @@ pub(super) fn prove(file: &File, size: u64) -> Result<()> {
     let mut findings = progress.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     findings.sort_unstable();
     // A header that is known says more than data before it.
-    if let Some(finding) = findings.iter().find(|finding| finding.what.is_some()).or_else(|| findings.first())
-    {
-        return Err(refusal(*finding, findings.len()));
+    let finding = findings.iter().find(|finding| finding.what.is_some()).or_else(|| findings.first());
+    let mut found: Vec<_> = signature.map(|words| format!("blkid finds {words}")).into_iter().collect();
+    found.extend(
+        finding.map(|finding| {
+            format!("{} at offset {}", finding.what.unwrap_or("non-zero data"), finding.offset)
+        }),
+    );
+    if findings.len() > 1 {
+        found.push(format!("{} of {} places looked at are not zero", findings.len(), places.len()));
     }
-    if let Some((offset, error)) = progress.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(Error::unknown(
-            Kind::Internal,
-            format!("the device cannot be read at offset {offset}, so nothing is proven"),
-        )
-        .caused_by(error));
+    if !found.is_empty() {
+        return Err(Error::precondition(format!(
+            "the device is not blank: {}. It is left as it is; if nobody needs what is on it, wipe it by hand",
+            found.join(", ")
+        )));
     }
-    Ok(())
-}
-
-fn refusal(finding: Finding, count: usize) -> Error {
-    let what = finding.what.unwrap_or("non-zero data");
-    let more = match count {
-        0 | 1 => String::new(),
-        _ => format!(" ({count} of the places looked at are not zero)"),
-    };
-    Error::precondition(format!(
-        "the device is not blank: {what} at offset {}{more}; if nobody needs it, wipe the whole device by hand",
-        finding.offset
-    ))
+    match progress.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((offset, error)) => Err(Error::internal(format!(
+            "the device cannot be read at offset {offset}, so nothing is proven"
+        ))
+        .caused_by(error)),
+        None => Ok(()),
+    }
 }
 
 /// Takes places until there are none, or until a read fails.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Signature;
 use super::exec::{self, Finished};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::volume::FsType;
 
 /// A probe reads a few hundred kilobytes; a disk that needs longer is not well.
@@ -50,15 +50,14 @@ fn parse(output: &str) -> Signature {
     }
 }
 
-/// An error where blkid found something on a device that is to be blank.
-pub(super) fn none_or_refuse(signature: &Signature) -> Result<()> {
-    let found = match signature {
-        Signature::None => return Ok(()),
-        Signature::Fs(fs) => fs.to_string(),
-        Signature::Other(words) => words.clone(),
-        Signature::Ambivalent => "several signatures at once".to_owned(),
-    };
-    Err(Error::precondition(format!("the device is not blank: blkid finds {found}")))
+/// A signature in words; `None` where there is none.
+pub(super) fn words(signature: &Signature) -> Option<String> {
+    match signature {
+        Signature::None => None,
+        Signature::Fs(fs) => Some(fs.to_string()),
+        Signature::Other(words) => Some(words.clone()),
+        Signature::Ambivalent => Some("several signatures at once".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -132,9 +132,10 @@ impl Host for Linux {
         .await?;
         let of_device = |error: Error| error.with("device", device.path.display());
         let signature = blkid::probe(self.tools.path(Tool::Blkid)?, &device.path).await.map_err(of_device)?;
-        blkid::none_or_refuse(&signature).map_err(of_device)?;
         let size = device.size.get();
-        blocking(move || blank::prove(&file, size)).await.map_err(of_device)
+        blocking(move || blank::prove(&file, size, blkid::words(&signature).as_deref()))
+            .await
+            .map_err(of_device)
     }
 
     async fn format(&self, device: &Device, fs: FsType) -> Result<()> {

@@ -25,13 +25,18 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The first error of `check`.
-pub async fn wait_for<T>(
+pub async fn wait_for<T>(timeout: Duration, check: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+    // Opened before the first look, so that nothing is missed between the two.
+    let events = listen().inspect_err(|errno| tracing::debug!(%errno, "no uevents here: polling")).ok();
+    wait_with(events, timeout, check).await
+}
+
+async fn wait_with<T>(
+    events: Option<AsyncFd<OwnedFd>>,
     timeout: Duration,
     mut check: impl FnMut() -> Result<Option<T>>,
 ) -> Result<Option<T>> {
     let deadline = Instant::now() + timeout;
-    // Opened before the first look, so that nothing is missed between the two.
-    let events = listen().inspect_err(|errno| tracing::debug!(%errno, "no uevents here: polling")).ok();
     let mut pause = FIRST_PAUSE;
     loop {
         if let Some(found) = check()? {
@@ -109,12 +114,14 @@ mod tests {
     async fn it_looks_at_once_polls_and_gives_up_at_the_deadline() {
         assert_eq!(wait_for(Duration::ZERO, || Ok(Some(1))).await.unwrap(), Some(1));
         assert_eq!(wait_for(Duration::from_millis(120), || Ok(None::<()>)).await.unwrap(), None);
-        let mut left = 3;
-        let counted = wait_for(Duration::from_secs(20), || {
-            left -= 1;
-            Ok((left == 0).then_some(()))
-        });
-        assert_eq!(counted.await.unwrap(), Some(()));
+        for events in [None, Some(listen().unwrap())] {
+            let mut left = 3;
+            let counted = wait_with(events, Duration::from_secs(20), || {
+                left -= 1;
+                Ok((left == 0).then_some(()))
+            });
+            assert_eq!(counted.await.unwrap(), Some(()));
+        }
         wait_for(Duration::from_secs(1), || Err::<Option<()>, _>(Error::internal("x"))).await.unwrap_err();
     }
 }

@@ -1,6 +1,7 @@
 use std::os::unix::fs::FileExt;
 
 use super::*;
+use crate::error::Kind;
 
 const GIB: u64 = 1 << 30;
 
@@ -11,7 +12,7 @@ fn image(size: u64) -> File {
 }
 
 fn refused(file: &File, size: u64) -> String {
-    let error = prove(file, size).unwrap_err();
+    let error = prove(file, size, None).unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::FailedPrecondition, crate::error::Outcome::Refused));
     error.to_string()
 }
@@ -19,7 +20,7 @@ fn refused(file: &File, size: u64) -> String {
 #[test]
 fn zeros_are_blank() {
     for size in [512, 4096, 1 << 20, (3 << 20) + 512, GIB, 15 << 40] {
-        prove(&image(size), size).unwrap();
+        prove(&image(size), size, None).unwrap();
     }
 }
 
@@ -30,7 +31,7 @@ fn one_byte_at_head_or_tail_is_found_with_its_offset() {
         let file = image(size);
         file.write_all_at(&[1], offset).unwrap();
         let message = refused(&file, size);
-        assert!(message.contains(&format!("non-zero data at offset {offset};")), "{message}");
+        assert!(message.contains(&format!("non-zero data at offset {offset}")), "{message}");
     }
 }
 
@@ -42,7 +43,7 @@ fn data_spread_over_a_disk_is_found_by_the_samples() {
     for offset in (300 << 20..400_u64 << 20).step_by(1 << 20) {
         file.write_all_at(&[7; 1 << 20], offset).unwrap();
     }
-    assert!(refused(&file, size).contains("of the places looked at are not zero"));
+    assert!(refused(&file, size).contains("places looked at are not zero"));
 }
 
 #[test]
@@ -57,8 +58,15 @@ fn a_known_header_is_told_before_data_that_lies_lower() {
 #[test]
 fn a_place_that_cannot_be_read_is_an_error_and_not_blank() {
     // Shorter than it claims to be.
-    let error = prove(&image(GIB - 4096), GIB).unwrap_err();
+    let error = prove(&image(GIB - 4096), GIB, None).unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Internal, crate::error::Outcome::Unknown));
     assert!(error.to_string().contains("cannot be read at offset"), "{error}");
-    assert_eq!(prove(&image(0), 0).unwrap_err().kind(), Kind::FailedPrecondition);
+    assert_eq!(prove(&image(0), 0, None).unwrap_err().kind(), Kind::FailedPrecondition);
+}
+
+#[test]
+fn what_blkid_found_is_reason_enough() {
+    let error = prove(&image(GIB), GIB, Some("crypto_LUKS")).unwrap_err();
+    assert_eq!(error.kind(), Kind::FailedPrecondition);
+    assert!(error.to_string().contains("blkid finds crypto_LUKS. "), "{error}");
 }
