@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::exec::{self, Finished};
 use super::tools::{Tool, Tools};
-use super::{device, mount};
+use super::{device, mount, mountinfo};
 use crate::backend::Device;
 use crate::error::{Error, Kind, Result};
 use crate::volume::FsType;
@@ -100,10 +100,11 @@ pub(super) async fn grow(tools: &Tools, device: &Device, fs: FsType, mounted_at:
 
 async fn grow_ext4(tools: &Tools, device: &Device) -> Result<()> {
     let asked = device.clone();
-    let free = super::linux::blocking(move || match device::open(&asked, device::Open::Exclusive) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == Kind::Busy => device::open(&asked, device::Open::Shared).map(|_| false),
-        Err(error) => Err(error),
+    let free = super::linux::blocking(move || {
+        // By the mount table: an exclusive open can fail for a moment also where nothing is mounted.
+        let mounted = mountinfo::read()?.iter().any(|mount| mount.device == asked.number);
+        let how = if mounted { device::Open::Shared } else { device::Open::Exclusive };
+        device::open(&asked, how).map(|_| !mounted)
     })
     .await?;
     if free {

@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount as sys_mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::mount_options::MountOptions;
-use super::{Mount, mountinfo};
+use super::{Mount, device, exec, mountinfo};
 use crate::error::{Error, Kind, Result};
 use crate::volume::FsType;
 
@@ -42,8 +42,12 @@ impl Anchor {
 pub(super) fn mount(device: &Path, target: &Path, fs: FsType, options: &[String]) -> Result<()> {
     let options = MountOptions::parse(options);
     let anchor = Anchor::open(target)?;
-    sys_mount(Some(device), &anchor.path(), Some(fs.as_str()), options.flags, Some(options.data.as_str()))
-        .map_err(|errno| refusal(errno, format!("mount {} ({fs}) on {}", device.display(), target.display())))
+    let (onto, data) = (anchor.path(), options.data.as_str());
+    device::patiently(|| {
+        sys_mount(Some(device), &onto, Some(fs.as_str()), options.flags, Some(data)).map_err(|errno| {
+            refusal(errno, format!("mount {} ({fs}) on {}", device.display(), target.display()))
+        })
+    })
 }
 
 /// Binds `source` onto `target` and gives the bind its own flags, or leaves nothing behind.
@@ -89,6 +93,7 @@ pub(super) fn top(target: &Path) -> Result<Mount> {
 /// users can never let go of it; a live one never is.
 pub(super) fn unmount(target: &Path) -> Result<()> {
     let Some(path) = mountinfo::canonical(target)? else { return Ok(()) };
+    exec::settle();
     for _ in 0..STACKED {
         if mountinfo::at(&mountinfo::read()?, &path).is_empty() {
             return Ok(());
