@@ -1,5 +1,8 @@
 //! The node on real loop devices, with the real `file` back end and the real Linux. Needs root.
 
+#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 #[path = "node/bench.rs"]
 mod bench;
 
