@@ -4,6 +4,7 @@
 
 mod blank;
 mod blkid;
+mod claim;
 mod device;
 mod exec;
 pub mod files;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::sys::stat::{major, minor};
 
-use super::exec;
+use super::{claim, exec};
 use crate::backend::Device;
 use crate::error::{Error, Kind, Result};
 use crate::volume::Bytes;
@@ -58,14 +58,37 @@ pub(super) enum Open {
 /// `Busy` where another has it exclusively, `Unavailable` where it is gone, `FailedPrecondition` where the path now
 /// leads to another device.
 pub(super) fn open(device: &Device, how: Open) -> Result<File> {
-    let flags = match how {
-        Open::Shared => libc::O_DIRECT,
-        Open::Exclusive => libc::O_DIRECT | libc::O_EXCL,
-    };
-    let (file, number) = match how {
-        Open::Shared => open_path(&device.path, flags)?,
-        Open::Exclusive => patiently(|| open_path(&device.path, flags))?,
-    };
+    let shared = verified(device, libc::O_DIRECT)?;
+    match how {
+        Open::Shared => Ok(shared),
+        Open::Exclusive => patiently(|| {
+            // Asked before, so that the tool that claimed it never finds the device busy because of this look.
+            claim::check_free(&shared, &device.path)?;
+            verified(device, libc::O_DIRECT | libc::O_EXCL)
+        }),
+    }
+}
+
+/// Opens the device for a command that will write to it, and claims it until that command has ended.
+///
+/// # Errors
+/// As [`open`]; `Busy` too where another command has claimed it.
+pub(super) fn claim_free(device: &Device) -> Result<File> {
+    // That nobody has it mounted is to be seen only before: the tools want it exclusively themselves.
+    drop(open(device, Open::Exclusive)?);
+    let (file, number) = open_path(&device.path, OpenOptions::new().write(true))?;
+    same(device, number)?;
+    claim::take(&file, &device.path)?;
+    Ok(file)
+}
+
+fn verified(device: &Device, flags: i32) -> Result<File> {
+    let (file, number) = open_path(&device.path, OpenOptions::new().read(true).custom_flags(flags))?;
+    same(device, number)?;
+    Ok(file)
+}
+
+fn same(device: &Device, number: u64) -> Result<()> {
     if number != device.number {
         return Err(Error::unknown(
             Kind::FailedPrecondition,
@@ -77,7 +100,7 @@ pub(super) fn open(device: &Device, how: Open) -> Result<File> {
             ),
         ));
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Opens the device for itself alone, and proves that it also still has its size.
@@ -95,11 +118,11 @@ pub(super) fn open_whole(device: &Device) -> Result<File> {
 
 /// The number and size behind a device node.
 pub(super) fn describe(path: &Path) -> Result<Device> {
-    let (file, number) = open_path(path, 0)?;
+    let (file, number) = open_path(path, OpenOptions::new().read(true))?;
     Ok(Device { path: path.to_owned(), number, size: Bytes::new(size(&file, path)?) })
 }
 
-fn open_path(path: &Path, flags: i32) -> Result<(File, u64)> {
+fn open_path(path: &Path, options: &mut OpenOptions) -> Result<(File, u64)> {
     let failed = |error: io::Error| match error.raw_os_error() {
         Some(libc::EBUSY) => Error::busy(format!(
             "another has {} exclusively: a mount, or the mkfs or fsck of an earlier try",
@@ -116,8 +139,7 @@ fn open_path(path: &Path, flags: i32) -> Result<(File, u64)> {
     if !kind.is_block_device() {
         return Err(Error::precondition(format!("{} is no block device", path.display())));
     }
-    let file =
-        OpenOptions::new().read(true).custom_flags(flags | libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let file = options.open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
     if !found.file_type().is_block_device() {
         return Err(Error::precondition(format!("{} is no block device", path.display())));
@@ -154,6 +176,19 @@ pub(super) fn set_readonly(device: &Device, readonly: bool) -> Result<()> {
         let mode = if readonly { "read-only" } else { "writable" };
         Error::io(format!("make {} {mode}", device.path.display()), error.into())
     })?;
+    Ok(())
+}
+
+/// Shows that the device answers reads where blkid will look, its head and its tail: blkid itself says of a device that
+/// it cannot read only that it found nothing.
+pub(super) fn answers(file: &File, path: &Path) -> Result<()> {
+    const LOOK: u64 = 1 << 20;
+    let size = size(file, path)?;
+    let tail = size.saturating_sub(LOOK) / BLOCK as u64 * BLOCK as u64;
+    for offset in [0, tail] {
+        let length = usize::try_from((size - offset).min(LOOK + BLOCK as u64)).unwrap_or(BLOCK);
+        read(file, path, offset, length)?;
+    }
     Ok(())
 }
 

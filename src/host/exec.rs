@@ -1,6 +1,7 @@
 //! External commands: an absolute path, a list of arguments, a deadline, and bounded output.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -85,11 +86,34 @@ impl Finished {
 ///
 /// # Errors
 /// Where it cannot be started; `Timeout` where it had to be killed at the deadline.
-#[allow(clippy::disallowed_methods, reason = "this is the one place that starts external commands")]
 pub(super) async fn run<A: AsRef<OsStr>>(
     tool: &Path,
     arguments: &[A],
     deadline: Duration,
+) -> Result<Finished> {
+    run_with(tool, arguments, deadline, Stdio::null()).await
+}
+
+/// The same, while the command holds an open file until it really ends. The file must not be open for reading: it is the
+/// command's standard input.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn run_holding<A: AsRef<OsStr>>(
+    tool: &Path,
+    arguments: &[A],
+    deadline: Duration,
+    held: File,
+) -> Result<Finished> {
+    run_with(tool, arguments, deadline, Stdio::from(held)).await
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place that starts external commands")]
+async fn run_with<A: AsRef<OsStr>>(
+    tool: &Path,
+    arguments: &[A],
+    deadline: Duration,
+    stdin: Stdio,
 ) -> Result<Finished> {
     let name = tool.file_name().unwrap_or(tool.as_os_str()).to_string_lossy().into_owned();
     let mut command = tokio::process::Command::new(tool);
@@ -99,7 +123,7 @@ pub(super) async fn run<A: AsRef<OsStr>>(
         .env("LC_ALL", "C")
         .env("PATH", super::tools::DIRECTORIES)
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         // Its own group, so that what it starts itself can be killed with it.
@@ -109,7 +133,10 @@ pub(super) async fn run<A: AsRef<OsStr>>(
     // Returns when the command has been executed, or could not be.
     let started = command.spawn();
     drop(starting);
+    // It still holds what became the standard input.
+    drop(command);
     let mut child = started.map_err(|error| Error::io(format!("start {}", tool.display()), error))?;
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let ended = {
@@ -121,13 +148,21 @@ pub(super) async fn run<A: AsRef<OsStr>>(
         tokio::time::timeout(deadline, whole).await
     };
     match ended {
-        Ok(Ok(status)) => Ok(Finished { tool: name, status, stdout: text(&stdout), stderr: text(&stderr) }),
+        Ok(Ok(status)) => {
+            // Reaped, so its number may soon be another's.
+            group.0 = None;
+            Ok(Finished { tool: name, status, stdout: text(&stdout), stderr: text(&stderr) })
+        }
         Ok(Err(error)) => {
-            kill(&mut child).await;
+            kill(&mut child, &mut group).await;
             Err(Error::io(format!("wait for {name}"), error))
         }
         Err(_) => {
-            let fate = if kill(&mut child).await { "was killed" } else { "cannot be killed and still runs" };
+            let fate = if kill(&mut child, &mut group).await {
+                "was killed"
+            } else {
+                "cannot be killed and still runs"
+            };
             Err(Error::unknown(
                 Kind::Timeout,
                 format!("{name} did not end within {deadline:?} and {fate}; last words: {:?}", {
@@ -139,13 +174,24 @@ pub(super) async fn run<A: AsRef<OsStr>>(
     }
 }
 
-/// Kills the command with all that it started; whether it is gone. One that is not is reaped by the runtime later.
-async fn kill(child: &mut Child) -> bool {
-    if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok())
-        && let Err(error) = killpg(Pid::from_raw(id), Signal::SIGKILL)
-    {
-        tracing::warn!(%error, "cannot kill an external command");
+/// A command with all that it started: killed where it has not ended when this is dropped.
+#[derive(Debug)]
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(id) = self.0
+            && let Err(error) = killpg(id, Signal::SIGKILL)
+        {
+            tracing::warn!(%error, "cannot kill an external command");
+        }
     }
+}
+
+/// Kills the command with all that it started; whether it is gone. One that is not is reaped by the runtime later.
+async fn kill(child: &mut Child, group: &mut Group) -> bool {
+    // Where the command itself has ended, and only what it started holds its output, the group's number is still taken.
+    drop(Group(group.0.take()));
     matches!(tokio::time::timeout(REAP, child.wait()).await, Ok(Ok(_)))
 }
 

@@ -30,8 +30,7 @@ pub(super) async fn format(tools: &Tools, device: &Device, fs: FsType) -> Result
         FsType::Xfs => (Tool::MkfsXfs, &["-q", "-f", "-K"]),
         FsType::Btrfs => (Tool::MkfsBtrfs, &["-q", "-f", "-K"]),
     };
-    verify(device).await?;
-    on_device(tools, tool, options, device, FORMAT_DEADLINE).await?.success()?;
+    on_free_device(tools, tool, options, device, FORMAT_DEADLINE).await?.success()?;
     let synced = device.clone();
     super::linux::blocking(move || {
         let file = device::open(&synced, device::Open::Shared)?;
@@ -56,7 +55,7 @@ pub(super) async fn check(tools: &Tools, device: &Device, fs: FsType) -> Result<
     if readonly {
         return Ok(());
     }
-    judge_check(&on_device(tools, Tool::E2fsck, &["-p"], device, CHECK_DEADLINE).await?)
+    judge_check(&on_free_device(tools, Tool::E2fsck, &["-p"], device, CHECK_DEADLINE).await?)
 }
 
 /// The bits of e2fsck's exit code (e2fsck(8), EXIT CODE).
@@ -99,18 +98,19 @@ pub(super) async fn grow(tools: &Tools, device: &Device, fs: FsType, mounted_at:
 }
 
 async fn grow_ext4(tools: &Tools, device: &Device) -> Result<()> {
-    let asked = device.clone();
-    let free = super::linux::blocking(move || {
-        // By the mount table: an exclusive open can fail for a moment also where nothing is mounted.
-        let mounted = mountinfo::read()?.iter().any(|mount| mount.device == asked.number);
-        let how = if mounted { device::Open::Shared } else { device::Open::Exclusive };
-        device::open(&asked, how).map(|_| !mounted)
-    })
-    .await?;
-    if free {
-        judge_check(&on_device(tools, Tool::E2fsck, &["-f", "-p"], device, CHECK_DEADLINE).await?)?;
+    let number = device.number;
+    let mounted =
+        super::linux::blocking(move || Ok(mountinfo::read()?.iter().any(|mount| mount.device == number)))
+            .await?;
+    if !mounted {
+        judge_check(&on_free_device(tools, Tool::E2fsck, &["-f", "-p"], device, CHECK_DEADLINE).await?)?;
+        let finished = on_free_device(tools, Tool::Resize2fs, &[], device, GROW_DEADLINE).await?;
+        return finished.success().map(drop);
     }
-    let finished = on_device(tools, Tool::Resize2fs, &[], device, GROW_DEADLINE).await?;
+    let verified = device.clone();
+    super::linux::blocking(move || device::open(&verified, device::Open::Shared).map(drop)).await?;
+    let arguments = [device.path.as_os_str()];
+    let finished = exec::run(tools.path(Tool::Resize2fs)?, &arguments, GROW_DEADLINE).await?;
     if finished.code() != Some(0) && finished.stderr.contains("Permission denied") {
         let error = finished.failure(Kind::PermissionDenied);
         return Err(error.with("hint", "growing a mounted ext4 needs CAP_SYS_RESOURCE"));
@@ -118,23 +118,20 @@ async fn grow_ext4(tools: &Tools, device: &Device) -> Result<()> {
     finished.success().map(drop)
 }
 
-/// Runs a tool with options and the device's path.
-async fn on_device(
+/// Runs a tool with options on a device that nobody else has, and claims the device for as long as the tool lives.
+async fn on_free_device(
     tools: &Tools,
     tool: Tool,
     options: &[&str],
     device: &Device,
     deadline: Duration,
 ) -> Result<Finished> {
+    let tool = tools.path(tool)?;
+    let claimed = device.clone();
+    let claim = super::linux::blocking(move || device::claim_free(&claimed)).await?;
     let mut arguments: Vec<&OsStr> = options.iter().map(|option| OsStr::new(*option)).collect();
     arguments.push(device.path.as_os_str());
-    exec::run(tools.path(tool)?, &arguments, deadline).await
-}
-
-/// Proves that the path still leads to the volume's device, and that nobody has it, before a tool is given that path.
-async fn verify(device: &Device) -> Result<()> {
-    let device = device.clone();
-    super::linux::blocking(move || device::open(&device, device::Open::Exclusive).map(drop)).await
+    exec::run_holding(tool, &arguments, deadline, claim).await
 }
 
 /// Proves that this file system of this device is what is mounted there: btrfs grows whatever holds a path.

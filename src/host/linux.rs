@@ -110,8 +110,7 @@ impl Host for Linux {
         let file = blocking(move || {
             let file = device::open(&opened, device::Open::Exclusive)?;
             device::drop_cache(&file, &opened.path)?;
-            // A dead device must be an error here: blkid would find "nothing" on it.
-            device::read(&file, &opened.path, 0, device::BLOCK)?;
+            device::answers(&file, &opened.path)?;
             Ok(file)
         })
         .await?;
@@ -126,7 +125,7 @@ impl Host for Linux {
         let file = blocking(move || {
             let file = device::open_whole(&opened)?;
             device::drop_cache(&file, &opened.path)?;
-            device::read(&file, &opened.path, 0, device::BLOCK)?;
+            device::answers(&file, &opened.path)?;
             Ok(file)
         })
         .await?;

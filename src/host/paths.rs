@@ -168,10 +168,17 @@ pub(super) fn write_durable(path: &Path, content: &str) -> Result<()> {
     let file = openat(&entry.directory, name.as_os_str(), flags, Mode::from_bits_truncate(0o600))
         .map_err(|errno| entry.error("write beside", errno))?;
     let mut file = File::from(file);
-    let written = file.write_all(content.as_bytes()).and_then(|()| file.sync_all());
-    written.map_err(|error| Error::io(format!("write beside {}", path.display()), error))?;
-    renameat(&entry.directory, name.as_os_str(), &entry.directory, entry.name)
-        .map_err(|errno| entry.error("replace", errno))?;
+    let written = file
+        .write_all(content.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| Ok(renameat(&entry.directory, name.as_os_str(), &entry.directory, entry.name)?));
+    if let Err(error) = written {
+        // A full disk must not stay fuller than it was.
+        if let Err(errno) = unlinkat(&entry.directory, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+            tracing::warn!(path = %path.display(), %errno, "cannot remove a half-written file");
+        }
+        return Err(Error::io(format!("write {}", path.display()), error));
+    }
     entry.sync_directory()
 }
 
@@ -220,6 +227,9 @@ mod tests {
             make_file(&file).unwrap();
         }
         assert_eq!((kind(&directory).unwrap(), kind(&file).unwrap()), (PathKind::Directory, PathKind::File));
+        for (path, mode) in [(&directory, 0o750), (&file, 0o640)] {
+            assert_eq!(std::fs::metadata(path).unwrap().mode() & 0o137, mode & 0o137, "{mode:o}");
+        }
         assert_eq!(make_file(&directory).unwrap_err().kind(), Kind::AlreadyExists);
         assert_eq!(make_directory(&file).unwrap_err().kind(), Kind::AlreadyExists);
         for _ in 0..2 {
@@ -265,6 +275,13 @@ mod tests {
             assert_eq!(read_small(&path).unwrap().as_deref(), Some(content));
         }
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
+        std::fs::create_dir(place.path().join("taken")).unwrap();
+        write_durable(&place.path().join("taken"), "x").unwrap_err();
+        assert_eq!(
+            std::fs::read_dir(place.path()).unwrap().count(),
+            2,
+            "a failed write left something behind"
+        );
         std::fs::write(&path, vec![b'x'; 70_000]).unwrap();
         read_small(&path).unwrap_err();
         remove_file(&path).unwrap();

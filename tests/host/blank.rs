@@ -259,3 +259,25 @@ async fn a_disk_that_someone_has_or_that_is_another_is_not_judged() {
     let error = host.prove_blank(&shrunk).await.unwrap_err();
     assert!(error.to_string().contains("were expected"), "{error}");
 }
+
+#[tokio::test]
+async fn a_disk_on_which_a_tool_of_an_earlier_try_still_works_is_not_touched() {
+    let (host, place) = (Linux::new(), Place::new());
+    let dev = LoopDev::attach(&place.image("disk", SIZE));
+    let device = host.device(&dev.path).await.unwrap();
+    // As the tool of a killed driver holds it: open for writing, not exclusively, with a lock that it inherited.
+    let orphan = OpenOptions::new().write(true).open(&dev.path).unwrap();
+    let lock = nix::libc::flock { l_type: 1, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+    nix::fcntl::fcntl(&orphan, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    for error in [
+        host.prove_blank(&device).await.unwrap_err(),
+        host.signature(&device).await.unwrap_err(),
+        host.format(&device, FsType::Btrfs).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), Kind::Busy, "{error}");
+        assert!(error.to_string().contains("an earlier try still works on"), "{error}");
+    }
+    drop(orphan);
+    host.prove_blank(&device).await.unwrap();
+    host.format(&device, FsType::Btrfs).await.unwrap();
+}

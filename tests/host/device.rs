@@ -35,7 +35,12 @@ async fn a_disk_whose_storage_is_gone_is_an_error_and_never_blank() {
     let device = host.device(&dev.path).await.unwrap();
     assert_eq!(host.signature(&device).await.unwrap(), Signature::None);
     host.prove_blank(&device).await.unwrap();
-    // The device still claims its size, but reads beyond the image's end fail.
+    // The device still claims its size, but reads beyond the image's end fail: first only in its second half.
+    std::fs::OpenOptions::new().write(true).open(&image).unwrap().set_len(SIZE / 2).unwrap();
+    for error in [host.signature(&device).await.unwrap_err(), host.prove_blank(&device).await.unwrap_err()] {
+        assert_eq!(error.kind(), Kind::Internal, "{error}");
+        assert!(error.to_string().contains(&format!("at offset {}", SIZE - (1 << 20))), "{error}");
+    }
     std::fs::OpenOptions::new().write(true).open(&image).unwrap().set_len(0).unwrap();
     for error in [host.signature(&device).await.unwrap_err(), host.prove_blank(&device).await.unwrap_err()] {
         assert_eq!(error.kind(), Kind::Internal, "{error}");
@@ -62,8 +67,9 @@ async fn a_device_that_changes_late_is_noticed_by_its_uevent() {
     let (host, place) = (Linux::new(), Place::new());
     let image = place.image("disk", SIZE);
     let dev = LoopDev::attach(&image);
+    // Well before the next turn of the poll, which comes after 1.55, 2.55 and 3.55 seconds.
     let change = async {
-        tokio::time::sleep(Duration::from_millis(2500)).await;
+        tokio::time::sleep(Duration::from_millis(2700)).await;
         std::fs::OpenOptions::new().write(true).open(&image).unwrap().set_len(2 * SIZE).unwrap();
         dev.refresh();
         Instant::now()
@@ -76,6 +82,6 @@ async fn a_device_that_changes_late_is_noticed_by_its_uevent() {
     let (seen, changed) = tokio::join!(uevent::wait_for(Duration::from_secs(20), look), change);
     let late = seen.unwrap().expect("the change was never seen").saturating_duration_since(changed);
     println!("seen {late:?} after the change");
-    assert!(late < Duration::from_millis(1500));
+    assert!(late < Duration::from_millis(500));
     assert_eq!(host.device(&dev.path).await.unwrap().size.get(), 2 * SIZE);
 }
