@@ -1,6 +1,16 @@
 //! The contract: one list of facts, run against every back end. A fact that needs block devices is skipped, loudly,
 //! where this process may not make any.
 
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test ends by panicking, and tells what it skipped or left behind"
+)]
+
 #[path = "contract/attach.rs"]
 mod attach;
 #[path = "contract/crash.rs"]

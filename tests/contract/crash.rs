@@ -52,6 +52,16 @@ pub fn trials(storages: &[(&'static str, Arc<Storage>)], root: bool) -> Vec<Tria
         let name = format!("{backend}::only::a_stale_hold_ends_with_the_next_join");
         trials.push(trial(name, run).with_ignored_flag(!root));
     }
+    for (backend, storage) in storages {
+        let (shares, storage) = (*backend == "file-xfs", Arc::clone(storage));
+        let run = move || async move {
+            let fixture = FileFixture::new(&storage);
+            fixture.start().await;
+            an_open_volume_is_cut_only_by_sharing_blocks(fixture, shares).await;
+        };
+        let name = format!("{backend}::only::an_open_volume_is_cut_only_by_sharing_blocks");
+        trials.push(trial(name, run).with_ignored_flag(!root));
+    }
     trials.push(
         trial("file::only::a_full_disk_leaves_nothing".into(), a_full_disk_leaves_nothing)
             .with_ignored_flag(!root),
@@ -295,6 +305,28 @@ async fn a_stale_hold_ends_with_the_next_join(fixture: FileFixture) {
     connector.join().await.unwrap();
     backend.detach(&detach(&volume, None)).await.unwrap();
     backend.delete(&volume).await.unwrap();
+}
+
+/// On xfs it must work, so that no fault of the reflink hides behind a refusal; where the temporary directory cannot
+/// share blocks it must be refused.
+async fn an_open_volume_is_cut_only_by_sharing_blocks(fixture: FileFixture, shares: bool) {
+    let backend = fixture.backend().await;
+    let (nodes, volume) = (fixture.nodes(), backend.create(&order("v", 32)).await.unwrap().id);
+    fs::write(fixture.config.directory.join("probe"), [7; 4096]).unwrap();
+    let source = fs::File::open(fixture.config.directory.join("probe")).unwrap();
+    let target = fs::File::create(fixture.config.directory.join("copy")).unwrap();
+    let can = fairlead::host::files::reflink(&source, &target).unwrap();
+    assert!(can || !shares, "xfs shares blocks");
+    let attachment = backend.attach(&writer(&volume, &nodes[0])).await.unwrap();
+    let connector = fixture.connector(&nodes[0]);
+    connector.connect(&volume, &attachment).await.unwrap();
+    let cut = backend.create_snapshot(&cut("s", &volume)).await;
+    if can {
+        cut.unwrap();
+    } else {
+        refused(cut, Kind::FailedPrecondition);
+    }
+    connector.disconnect(&volume).await.unwrap();
 }
 
 async fn a_full_disk_leaves_nothing() {

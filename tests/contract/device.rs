@@ -173,6 +173,7 @@ pub async fn only_the_present_attachment_connects(fixture: &dyn Fixture) {
     refused(connector.connect(&volume, &old).await, Kind::FailedPrecondition);
     // The device of the old attachment may have old caches: it must not be taken over while it is open.
     let open = File::open(&before.path).unwrap();
+    assert_eq!(connector.connect(&volume, &new).await.unwrap_err().kind(), Kind::Busy);
     drop(open);
     let after = connector.connect(&volume, &new).await.unwrap();
     assert_eq!(connector.find(&volume).await.unwrap(), Some(after));

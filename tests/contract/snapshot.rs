@@ -46,7 +46,7 @@ pub async fn a_snapshot_is_cut_once(fixture: &dyn Fixture) {
     let mut bad = cut("t", &v);
     bad.parameters = parameters("no-such-key", "x");
     refused(backend.create_snapshot(&bad).await, Kind::InvalidArgument);
-    assert_eq!(snapshots(backend.as_ref()).await, [snapshot.id.clone()]);
+    assert_eq!(snapshots(backend.as_ref()).await, std::slice::from_ref(&snapshot.id));
     refused(backend.create(&from("r", 1, Source::Snapshot(snapshot.id.clone()))).await, Kind::OutOfRange);
     let restored = backend.create(&from("r", 0, Source::Snapshot(snapshot.id.clone()))).await.unwrap();
     assert_eq!((restored.size, restored.content), (Bytes::mib(2), Content::Data));
