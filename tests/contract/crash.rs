@@ -41,6 +41,7 @@ pub fn trials(storages: &[(&'static str, Arc<Storage>)], root: bool) -> Vec<Tria
         promises_use_up_the_room,
         topology_is_kept,
         a_thousand_volumes_are_fast,
+        checks_of_limits_exclude_each_other,
     ];
     for (backend, storage) in storages {
         let storage = Arc::clone(storage);
@@ -287,6 +288,38 @@ async fn a_thousand_volumes_are_fast(fixture: FileFixture) {
     eprintln!("1,000 volumes: created in {made:?}, listed in {listed:?}");
     assert!(listed < Duration::from_secs(2), "{listed:?}");
     assert!(made < Duration::from_secs(40), "{made:?}");
+}
+
+/// The races in the list of facts are short; here another controller is in the middle of its check for sure.
+async fn checks_of_limits_exclude_each_other(fixture: FileFixture) {
+    let backend = fixture.backend().await;
+    let volume = backend.create(&order("v", 1)).await.unwrap().id;
+    let file = fixture.config.directory.join("lock");
+    let hold =
+        |key: &str| lock::acquire(&file, &[(key.to_owned(), lock::Mode::Exclusive)], Duration::ZERO).unwrap();
+    let node = fixture.nodes()[0].clone();
+    let waits = async |key: &str, call: tokio::task::JoinHandle<()>| {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!call.is_finished(), "{key}");
+        call
+    };
+    for (number, key) in ["account", "servers/alpha", "account"].into_iter().enumerate() {
+        let guard = hold(key);
+        let (backend, volume, node) = (Arc::clone(&backend), volume.clone(), node.clone());
+        let call = tokio::spawn(async move {
+            match number {
+                0 => drop(backend.create(&order("w", 1)).await.unwrap()),
+                1 => drop(backend.attach(&writer(&volume, &node)).await.unwrap()),
+                _ => {
+                    let size = fairlead::volume::SizeRange::at_least(Bytes::mib(2));
+                    backend.expand(&volume, size).await.unwrap();
+                }
+            }
+        });
+        let call = waits(key, call).await;
+        drop(guard);
+        call.await.unwrap();
+    }
 }
 
 async fn a_stale_hold_ends_with_the_next_join(fixture: FileFixture) {
