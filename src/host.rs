@@ -14,6 +14,7 @@ pub mod lock;
 pub mod loopdev;
 mod mount;
 mod mount_options;
+mod mount_tree;
 mod mountinfo;
 mod paths;
 mod superblock;
@@ -180,8 +181,8 @@ pub trait Host: Debug + Send + Sync {
     /// The kernel's refusal.
     async fn mount(&self, device: &Path, target: &Path, fs: FsType, options: &[String]) -> Result<()>;
 
-    /// Binds `source` (directory or device node) onto `target`, then remounts the bind read-only where asked and with
-    /// the per-mount flags among `options` (`noexec`, `nosuid`, …).
+    /// Binds `source` (directory or device node) onto `target`, read-only where asked and with the per-mount flags among
+    /// `options` (`noexec`, `nosuid`, …). It appears with its flags in one step where the kernel can (Linux 5.12).
     ///
     /// # Errors
     /// The kernel's refusal; the bind is then undone.

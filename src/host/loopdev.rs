@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
 use crate::error::{Error, Kind, Result};
@@ -142,8 +143,13 @@ pub fn attach(image: &Path, readonly: bool, tag: &str) -> Result<LoopDevice> {
     for (target, byte) in config.info.file_name.iter_mut().zip(tag.bytes()) {
         *target = byte;
     }
+    // One at a time, also among processes: whoever tries to bind a device that was just taken claims it exclusively for
+    // a moment, and its owner's mkfs or mount then finds it in use.
+    let control = control()?;
+    let control = Flock::lock(control, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| Error::io("lock /dev/loop-control", errno.into()))?;
     for _ in 0..TRIES {
-        let path = free()?;
+        let path = free(&control)?;
         let device = match open(&path, true, 0) {
             Ok(device) => device,
             // Its owner took it away again between the two calls.
@@ -173,13 +179,18 @@ pub fn attach(image: &Path, readonly: bool, tag: &str) -> Result<LoopDevice> {
     Err(Error::busy(format!("{TRIES} times another user took the free loop device first: try again")))
 }
 
-fn free() -> Result<PathBuf> {
-    let path = "/dev/loop-control";
-    let failed = |error| Error::io("find a free loop device (is the module loop loaded?)", error);
-    let control = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+fn no_free(error: io::Error) -> Error {
+    Error::io("find a free loop device (is the module loop loaded?)", error)
+}
+
+fn control() -> Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/loop-control").map_err(no_free)
+}
+
+fn free(control: &File) -> Result<PathBuf> {
     // SAFETY: the descriptor is open; the call takes no argument.
     let number =
-        unsafe { call::loop_ctl_get_free(control.as_raw_fd()) }.map_err(|errno| failed(errno.into()))?;
+        unsafe { call::loop_ctl_get_free(control.as_raw_fd()) }.map_err(|errno| no_free(errno.into()))?;
     Ok(format!("/dev/loop{number}").into())
 }
 

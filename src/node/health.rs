@@ -17,7 +17,7 @@ impl Core {
         let uses = self.table().await?.uses(device.number).await?;
         let mut dead = Vec::new();
         for found in uses.iter().filter(|found| !found.node) {
-            if self.host.path_kind(&found.target).await? == PathKind::Dead {
+            if found.shut || self.host.path_kind(&found.target).await? == PathKind::Dead {
                 dead.push(found);
             }
         }

@@ -34,6 +34,8 @@ pub(super) struct Use {
     pub(super) readonly: bool,
     /// Whether the file system is, for every mount of it.
     pub(super) frozen: bool,
+    /// Whether the file system was shut down and answers nothing but errors.
+    pub(super) shut: bool,
 }
 
 impl<'a> Table<'a> {
@@ -82,12 +84,16 @@ impl<'a> Table<'a> {
         for mount in &self.mounts {
             let backing = self.backing(mount).await?;
             if matches!(backing, Backing::FileSystem(n) | Backing::Node(n) if n == number) {
+                let node = matches!(backing, Backing::Node(_));
+                // A node's file system is the one of /dev: its state says nothing of the volume.
+                let state = |word: &str| !node && has(&mount.super_options, word);
                 uses.push(Use {
                     target: mount.target.clone(),
-                    node: matches!(backing, Backing::Node(_)),
+                    node,
                     readonly: has(&mount.options, "ro"),
-                    // A node's file system is the one of /dev: its state says nothing of the volume.
-                    frozen: matches!(backing, Backing::FileSystem(_)) && has(&mount.super_options, "ro"),
+                    // ext4 since Linux 6.15 tells its fall after an error by a word of its own.
+                    frozen: state("ro") || state("emergency_ro"),
+                    shut: state("shutdown"),
                 });
             }
         }

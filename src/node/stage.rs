@@ -151,7 +151,11 @@ impl Core {
         }
         phase("mount");
         let options = options::complete(wanted.flags.clone(), fs, readonly, sealed);
-        self.host.mount(&device.path, path, fs, &options).await?;
+        self.host.mount(&device.path, path, fs, &options).await.map_err(|error| match error.kind() {
+            // One system call: what the kernel refuses it has not done.
+            Kind::FailedPrecondition => error.with_outcome(Outcome::Refused),
+            _ => error,
+        })?;
         failpoint::step("stage.mounted");
         let table = self.table().await?;
         let backing = match table.top(path) {

@@ -16,10 +16,15 @@ impl Core {
         phase("find");
         let path = self.resolve(path).await?;
         let connector = self.connectors.get(&volume.backend);
-        let device = match connector {
-            Some(connector) => connector.find(&volume.native).await?,
-            None => None,
+        // Where it cannot be found, the mount table still tells what to unmount, and disconnect has the last word.
+        let found = match connector {
+            Some(connector) => connector.find(&volume.native).await,
+            None => Ok(None),
         };
+        let device = found.unwrap_or_else(|error| {
+            tracing::warn!(%volume, error = %error.chain(), "unstaging a volume whose device cannot be told");
+            None
+        });
         let table = self.table().await?;
         // What is mounted there need not be the device that the volume has now: the storage may have come back as
         // another one. Neither may be in use elsewhere.
