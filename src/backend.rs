@@ -9,6 +9,8 @@
 //! - A call may take minutes. Its caller runs it as a flight of its own, so it is never cancelled half-way by a client.
 
 pub mod file;
+mod late;
+mod metered;
 mod registry;
 
 use std::fmt::Debug;
@@ -17,6 +19,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+pub use late::{Late, Opener};
+pub use metered::Metered;
 pub use registry::{Backends, BackendsBuilder};
 
 use crate::error::{Error, Kind, Result};

@@ -7,10 +7,14 @@ mod blkid;
 mod claim;
 mod device;
 mod exec;
+pub mod files;
 mod filesystem;
 mod linux;
+pub mod lock;
+pub mod loopdev;
 mod mount;
 mod mount_options;
+mod mount_tree;
 mod mountinfo;
 mod paths;
 mod superblock;
@@ -19,12 +23,13 @@ pub mod uevent;
 mod usage;
 
 use std::fmt::Debug;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
 use crate::backend::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::volume::{Bytes, FsType};
 
 pub use linux::Linux;
@@ -115,6 +120,24 @@ pub trait Host: Debug + Send + Sync {
     /// Where even that cannot be told.
     async fn path_kind(&self, path: &Path) -> Result<PathKind>;
 
+    /// The path as the mount table spells it: links followed in every part but the last. Where the parent is missing,
+    /// the path as it is.
+    ///
+    /// # Errors
+    /// Where that cannot be told.
+    async fn resolve(&self, path: &Path) -> Result<PathBuf> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(path.to_owned());
+        };
+        match tokio::fs::canonicalize(parent).await {
+            Ok(parent) => Ok(parent.join(name)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Ok(path.to_owned())
+            }
+            Err(error) => Err(Error::io(format!("resolve {}", parent.display()), error)),
+        }
+    }
+
     /// Makes one directory (mode 0750); its parent must exist. There already is `Ok`. Follows no link.
     ///
     /// # Errors
@@ -158,8 +181,8 @@ pub trait Host: Debug + Send + Sync {
     /// The kernel's refusal.
     async fn mount(&self, device: &Path, target: &Path, fs: FsType, options: &[String]) -> Result<()>;
 
-    /// Binds `source` (directory or device node) onto `target`, then remounts the bind read-only where asked and with
-    /// the per-mount flags among `options` (`noexec`, `nosuid`, …).
+    /// Binds `source` (directory or device node) onto `target`, read-only where asked and with the per-mount flags among
+    /// `options` (`noexec`, `nosuid`, …). It appears with its flags in one step where the kernel can (Linux 5.12).
     ///
     /// # Errors
     /// The kernel's refusal; the bind is then undone.

@@ -1,11 +1,18 @@
 //! Fairlead: a Kubernetes CSI driver that leads the volumes of many block clouds to the right server.
 
+pub mod app;
 pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod controller;
+pub mod csi;
 pub mod error;
 pub mod failpoint;
 pub mod flight;
 pub mod host;
+pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod proto;
+pub mod server;
 pub mod volume;

@@ -1,3 +1,7 @@
-//! The `fairlead` program.
+//! The `fairlead` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fairlead::cli::run()
+}

@@ -9,6 +9,7 @@
 //! | `fairlead_backend_seconds` (histogram, with `_count`) | `backend`, `call`, `result` | seconds |
 //! | `fairlead_backend_ready` | `backend` | 1 or 0 |
 //! | `fairlead_connected_devices` | `backend` | devices on this node |
+//! | `fairlead_config_reload_failed` | | 1 while the file is bad and the settings before it stay |
 //! | `fairlead_build_info` | `version` | 1 |
 //!
 //! Labels come from closed sets (RPC names, gRPC codes, phases, configured back ends), so their number is bounded.
@@ -76,6 +77,7 @@ pub struct Metrics {
     calls: Family<CallLabels, Histogram, fn() -> Histogram>,
     ready: Family<BackendLabels, Gauge>,
     devices: Family<BackendLabels, Gauge>,
+    reload_failed: Gauge,
 }
 
 impl Default for Metrics {
@@ -93,6 +95,7 @@ impl Default for Metrics {
             calls: calls.clone(),
             ready: Family::default(),
             devices: Family::default(),
+            reload_failed: Gauge::default(),
             registry: Registry::default(),
         };
         let build = Family::<BuildLabels, Gauge>::default();
@@ -104,6 +107,8 @@ impl Default for Metrics {
         registry.register("backend_seconds", "Back-end calls by call and result", calls);
         registry.register("backend_ready", "Whether the back end can be used", metrics.ready.clone());
         registry.register("connected_devices", "Devices connected on this node", metrics.devices.clone());
+        let reload_failed = metrics.reload_failed.clone();
+        registry.register("config_reload_failed", "Whether the changed configuration is bad", reload_failed);
         registry.register("build_info", "The version that runs", build);
         Self { registry, ..metrics }
     }
@@ -142,6 +147,11 @@ impl Metrics {
         };
     }
 
+    /// Tells whether the configuration file, changed while the process runs, is bad.
+    pub fn config_reload_failed(&self, failed: bool) {
+        self.reload_failed.set(i64::from(failed));
+    }
+
     /// Replaces the picture of what is under way: (phase, longest age, number).
     pub fn flights(&self, flights: impl IntoIterator<Item = (&'static str, Duration)>) {
         self.phases.clear();
@@ -162,7 +172,7 @@ impl Metrics {
         if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &self.registry) {
             // Formatting into a String fails only where a collector does; say so in the page itself.
             text.clear();
-            write!(text, "# cannot encode: {error}\n").unwrap_or_default();
+            writeln!(text, "# cannot encode: {error}").unwrap_or_default();
         }
         text
     }
@@ -181,6 +191,7 @@ mod tests {
         metrics.backend_ready("here", true);
         metrics.device("here", true);
         metrics.flights([("copy", Duration::from_secs(2)), ("copy", Duration::from_secs(5))]);
+        metrics.config_reload_failed(true);
         let page = metrics.encode();
         for line in [
             r#"fairlead_rpc_seconds_count{rpc="CreateVolume",code="OK"} 1"#,
@@ -190,6 +201,7 @@ mod tests {
             r#"fairlead_backend_seconds_count{backend="here",call="create",result="ok"} 1"#,
             r#"fairlead_backend_ready{backend="here"} 1"#,
             r#"fairlead_connected_devices{backend="here"} 1"#,
+            "fairlead_config_reload_failed 1",
             r#"fairlead_build_info{version=""#,
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");

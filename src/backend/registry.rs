@@ -108,6 +108,21 @@ impl Backends {
         Ok((chosen.0, chosen.1, rest))
     }
 
+    /// The back ends that parameters allow: the one that they pick, or all where they name none. With the parameters
+    /// that are left for them.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where the name is unknown.
+    pub fn candidates(
+        &self,
+        parameters: &Parameters,
+    ) -> Result<(Vec<(&BackendName, &Arc<dyn Backend>)>, Parameters)> {
+        if parameters.0.contains_key(PARAMETER) {
+            return self.choose(parameters).map(|(name, backend, rest)| (vec![(name, backend)], rest));
+        }
+        Ok((self.map.iter().collect(), parameters.clone()))
+    }
+
     fn names(&self) -> String {
         let names: Vec<_> = self.map.keys().map(BackendName::as_str).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }

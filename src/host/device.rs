@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::stat::{major, minor};
 
-use super::claim;
+use super::{claim, exec};
 use crate::backend::Device;
 use crate::error::{Error, Kind, Result};
 use crate::volume::Bytes;
@@ -22,6 +23,24 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(blkroset, nix::request_code_none!(0x12, 93), nix::libc::c_int);
     nix::ioctl_read_bad!(blkroget, nix::request_code_none!(0x12, 94), nix::libc::c_int);
     nix::ioctl_none!(blkflsbuf, 0x12, 97);
+}
+
+/// How long a claim waits for whoever has the device.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Claims a device: tries for a while as long as it is busy. Others claim a device for a moment without meaning it, such
+/// as a program that looks for a free loop device and tries to bind one that was just taken.
+pub(super) fn patiently<T>(claim: impl Fn() -> Result<T>) -> Result<T> {
+    exec::settle();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match claim() {
+            Err(error) if error.kind() == Kind::Busy && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// How a device is opened; always for reading alone.
@@ -42,11 +61,11 @@ pub(super) fn open(device: &Device, how: Open) -> Result<File> {
     let shared = verified(device, libc::O_DIRECT)?;
     match how {
         Open::Shared => Ok(shared),
-        Open::Exclusive => {
+        Open::Exclusive => patiently(|| {
             // Asked before, so that the tool that claimed it never finds the device busy because of this look.
             claim::check_free(&shared, &device.path)?;
             verified(device, libc::O_DIRECT | libc::O_EXCL)
-        }
+        }),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -20,6 +21,17 @@ const KEPT: usize = 64 << 10;
 const QUOTED: usize = 1 << 10;
 /// How long a killed command may take to be gone. One that waits for a dead device cannot be killed at all.
 const REAP: Duration = Duration::from_secs(5);
+
+/// Held for writing while a command is being started. From its fork to its exec a new process has a copy of every
+/// descriptor of this one, so that a device or a mount stays in use for a moment after this process let go of it.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Waits until no command is between fork and exec: whatever this process has closed before is then closed indeed.
+/// Called before what the kernel refuses while something is in use: exclusive opens, mounts and unmounts.
+pub(super) fn settle() {
+    // The lock guards no data that a panic could spoil.
+    drop(STARTING.read().unwrap_or_else(PoisonError::into_inner));
+}
 
 /// A command that ended by itself.
 #[derive(Debug)]
@@ -104,7 +116,8 @@ async fn run_with<A: AsRef<OsStr>>(
     stdin: Stdio,
 ) -> Result<Finished> {
     let name = tool.file_name().unwrap_or(tool.as_os_str()).to_string_lossy().into_owned();
-    let mut child = tokio::process::Command::new(tool)
+    let mut command = tokio::process::Command::new(tool);
+    command
         .args(arguments)
         .env_clear()
         .env("LC_ALL", "C")
@@ -115,9 +128,14 @@ async fn run_with<A: AsRef<OsStr>>(
         .stderr(Stdio::piped())
         // Its own group, so that what it starts itself can be killed with it.
         .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| Error::io(format!("start {}", tool.display()), error))?;
+        .kill_on_drop(true);
+    let starting = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    // Returns when the command has been executed, or could not be.
+    let started = command.spawn();
+    drop(starting);
+    // It still holds what became the standard input.
+    drop(command);
+    let mut child = started.map_err(|error| Error::io(format!("start {}", tool.display()), error))?;
     let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());

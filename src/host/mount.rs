@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount as sys_mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::mount_options::MountOptions;
-use super::{Mount, mountinfo};
+use super::{Mount, device, exec, mount_tree, mountinfo};
 use crate::error::{Error, Kind, Result};
 use crate::volume::FsType;
 
@@ -42,25 +42,39 @@ impl Anchor {
 pub(super) fn mount(device: &Path, target: &Path, fs: FsType, options: &[String]) -> Result<()> {
     let options = MountOptions::parse(options);
     let anchor = Anchor::open(target)?;
-    sys_mount(Some(device), &anchor.path(), Some(fs.as_str()), options.flags, Some(options.data.as_str()))
-        .map_err(|errno| refusal(errno, format!("mount {} ({fs}) on {}", device.display(), target.display())))
+    let (onto, data) = (anchor.path(), options.data.as_str());
+    device::patiently(|| {
+        sys_mount(Some(device), &onto, Some(fs.as_str()), options.flags, Some(data)).map_err(|errno| {
+            refusal(errno, format!("mount {} ({fs}) on {}", device.display(), target.display()))
+        })
+    })
 }
 
 /// Binds `source` onto `target` and gives the bind its own flags, or leaves nothing behind.
 pub(super) fn bind(source: &Path, target: &Path, readonly: bool, options: &[String]) -> Result<()> {
     let (from, onto) = (Anchor::open(source)?, Anchor::open(target)?);
-    let none = None::<&str>;
-    sys_mount(Some(&from.path()), &onto.path(), none, MsFlags::MS_BIND, none)
-        .map_err(|errno| refusal(errno, format!("bind {} onto {}", source.display(), target.display())))?;
-    give_flags(target, readonly, &MountOptions::parse(options)).map_err(|error| {
-        match umount2(target, MntFlags::UMOUNT_NOFOLLOW) {
-            Ok(()) => error,
-            Err(errno) => Error::internal(format!(
-                "the bind on {} could neither get its flags nor be undone ({error})",
-                target.display()
-            ))
-            .caused_by(errno),
-        }
+    let options = MountOptions::parse(options);
+    let refused = |errno| refusal(errno, format!("bind {} onto {}", source.display(), target.display()));
+    let ready = match options.for_new_bind(readonly) {
+        Some(attributes) => match mount_tree::bind(&from.0, &onto.0, attributes) {
+            Ok(()) => true,
+            // An old kernel, or a sandbox that does not know the calls.
+            Err(Errno::ENOSYS | Errno::EPERM) => false,
+            Err(errno) => return Err(refused(errno)),
+        },
+        None => false,
+    };
+    if !ready {
+        let none = None::<&str>;
+        sys_mount(Some(&from.path()), &onto.path(), none, MsFlags::MS_BIND, none).map_err(refused)?;
+    }
+    give_flags(target, readonly, &options).map_err(|error| match umount2(target, MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) => error,
+        Err(errno) => Error::internal(format!(
+            "the bind on {} could neither get its flags nor be undone ({error})",
+            target.display()
+        ))
+        .caused_by(errno),
     })
 }
 
@@ -89,6 +103,7 @@ pub(super) fn top(target: &Path) -> Result<Mount> {
 /// users can never let go of it; a live one never is.
 pub(super) fn unmount(target: &Path) -> Result<()> {
     let Some(path) = mountinfo::canonical(target)? else { return Ok(()) };
+    exec::settle();
     for _ in 0..STACKED {
         if mountinfo::at(&mountinfo::read()?, &path).is_empty() {
             return Ok(());

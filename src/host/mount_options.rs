@@ -1,6 +1,9 @@
 //! Mount options as in mount(8): which are flags of mount(2), and what is left for the file system.
 
+use nix::libc;
 use nix::mount::MsFlags;
+
+use super::mount_tree::Attributes;
 
 /// Options, taken apart.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,6 +91,36 @@ impl MountOptions {
             }
         }
         parsed
+    }
+
+    /// The same for a bind mount that does not exist yet: what is to be changed against its source. `None` where nothing
+    /// is. Of the ways to keep access times, only one holds (mount_setattr(2), MOUNT_ATTR__ATIME).
+    pub(super) fn for_new_bind(&self, readonly: bool) -> Option<Attributes> {
+        const SIMPLE: [(MsFlags, u64); 6] = [
+            (MsFlags::MS_RDONLY, libc::MOUNT_ATTR_RDONLY),
+            (MsFlags::MS_NOSUID, libc::MOUNT_ATTR_NOSUID),
+            (MsFlags::MS_NODEV, libc::MOUNT_ATTR_NODEV),
+            (MsFlags::MS_NOEXEC, libc::MOUNT_ATTR_NOEXEC),
+            (MsFlags::MS_NODIRATIME, libc::MOUNT_ATTR_NODIRATIME),
+            (NO_SYMFOLLOW, libc::MOUNT_ATTR_NOSYMFOLLOW),
+        ];
+        const TIMES: [(MsFlags, u64); 2] = [
+            (MsFlags::MS_NOATIME, libc::MOUNT_ATTR_NOATIME),
+            (MsFlags::MS_STRICTATIME, libc::MOUNT_ATTR_STRICTATIME),
+        ];
+        let mut attributes = Attributes::default();
+        for (flag, bit) in SIMPLE {
+            if self.flags.contains(flag) || (readonly && flag == MsFlags::MS_RDONLY) {
+                attributes.set |= bit;
+            } else if self.denied.contains(flag) && flag != MsFlags::MS_RDONLY {
+                attributes.clear |= bit;
+            }
+        }
+        if let Some((_, bit)) = TIMES.into_iter().find(|(flag, _)| self.flags.contains(*flag)) {
+            attributes.set |= bit;
+            attributes.clear |= libc::MOUNT_ATTR__ATIME;
+        }
+        (attributes != Attributes::default()).then_some(attributes)
     }
 
     /// The flags of a bind mount that now has `current`: a remount replaces them all, so those of the source stay unless

@@ -47,6 +47,41 @@ async fn a_read_only_bind_of_a_writable_mount_keeps_its_flags_and_takes_no_write
 }
 
 #[tokio::test]
+async fn a_read_only_bind_is_never_seen_writable() {
+    let (host, place) = (Linux::new(), Place::new());
+    let dev = LoopDev::attach(&place.image("disk", SIZE));
+    let (staging, target) = (place.directory("staging"), place.path("target"));
+    host.format(&host.device(&dev.path).await.unwrap(), FsType::Ext4).await.unwrap();
+    host.mount(&dev.path, &staging, FsType::Ext4, &[]).await.unwrap();
+    host.make_directory(&target).await.unwrap();
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let watch = std::thread::spawn({
+        let (done, target) = (std::sync::Arc::clone(&done), target.clone());
+        move || {
+            let (mut seen, mut writable) = (0, 0);
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+                let here = table.lines().filter(|line| line.split(' ').nth(4) == target.to_str());
+                for line in here {
+                    seen += 1;
+                    writable += usize::from(!line.split(' ').nth(5).unwrap().split(',').any(|o| o == "ro"));
+                }
+            }
+            (seen, writable)
+        }
+    });
+    for _ in 0..500 {
+        host.bind(&staging, &target, true, &options(&["noexec"])).await.unwrap();
+        host.unmount(&target).await.unwrap();
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (seen, writable) = watch.join().unwrap();
+    host.unmount(&staging).await.unwrap();
+    assert!(seen > 100, "the bind was seen only {seen} times");
+    assert_eq!(writable, 0, "of {seen}");
+}
+
+#[tokio::test]
 async fn a_device_is_bound_onto_a_file() {
     let (host, place) = (Linux::new(), Place::new());
     let dev = LoopDev::attach(&place.image("disk", SIZE));

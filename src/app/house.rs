@@ -1,0 +1,187 @@
+//! Puts the rooms together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::service::Routes;
+
+use crate::backend::file::{FileBackend, FileConnector};
+use crate::backend::{Backend, Backends, Connector, Late, Metered, Opener};
+use crate::config::{BackendConfig, Config};
+use crate::controller::Controller;
+use crate::csi::Edge;
+use crate::error::{Error, Kind, Result};
+use crate::flight::FlightStatus;
+use crate::host::{Host, Linux};
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::server::http::Readiness;
+use crate::volume::BackendName;
+
+use super::Role;
+use super::ready::Part;
+
+/// How often a back end that is ready is looked at again.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// The rooms of one process.
+pub struct House {
+    controller: Option<Arc<Controller>>,
+    node: Option<Arc<Node>>,
+    edge: Edge,
+}
+
+impl House {
+    /// Builds the rooms that the role needs, without I/O on any storage, and tells which parts are to be watched.
+    ///
+    /// # Errors
+    /// Where this machine lacks what the configured file systems need.
+    pub fn build(
+        role: Role,
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        readiness: &Readiness,
+    ) -> Result<(Self, Vec<Part>)> {
+        let mut parts = Vec::new();
+        let controller = role.controller().then(|| Arc::new(controller(config, metrics, &mut parts)));
+        let node = match role.node() {
+            true => Some(Arc::new(node(config, role, metrics, &mut parts)?)),
+            false => None,
+        };
+        let edge = Edge::new(
+            config.driver_name.clone(),
+            controller.clone(),
+            node.clone(),
+            Arc::clone(metrics),
+            usable(readiness),
+        );
+        Ok((Self { controller, node, edge }, parts))
+    }
+
+    /// The CSI services.
+    pub fn routes(&self) -> Routes {
+        self.edge.routes()
+    }
+
+    /// What is under way.
+    pub fn flights(&self) -> Vec<FlightStatus> {
+        let controller = self.controller.iter().flat_map(|controller| controller.flights());
+        controller.chain(self.node.iter().flat_map(|node| node.flights())).collect()
+    }
+}
+
+/// What Probe asks. One back end that cannot be used is no reason to call the whole driver unready: sidecars would not
+/// start, and a liveness probe would end a process that serves the others well.
+fn usable(readiness: &Readiness) -> Arc<dyn Fn() -> Result<()> + Send + Sync> {
+    let readiness = readiness.clone();
+    Arc::new(move || match readiness.is_usable() {
+        true => Ok(()),
+        false => Err(Error::unknown(
+            Kind::Unavailable,
+            format!("no part can be used: {}", readiness.text().trim_end()),
+        )),
+    })
+}
+
+fn controller(config: &Config, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) -> Controller {
+    let mut backends = Backends::builder().foreign(config.node.foreign.clone());
+    for (name, settings) in &config.backends {
+        let late = Arc::new(Late::new(name.clone(), opener(settings)));
+        parts.push(backend_part(name, Arc::clone(&late), metrics));
+        let metered = Metered::new(name.clone(), late, Arc::clone(metrics));
+        backends = backends.add(name.clone(), Arc::new(metered));
+    }
+    Controller::new(Arc::new(backends.build()))
+}
+
+fn opener(settings: &BackendConfig) -> Opener {
+    match settings {
+        BackendConfig::File(settings) => {
+            let settings = settings.clone();
+            Box::new(move || {
+                let settings = settings.clone();
+                Box::pin(async move {
+                    let backend = FileBackend::open(settings).await?;
+                    Ok(Arc::new(backend) as Arc<dyn Backend>)
+                })
+            })
+        }
+    }
+}
+
+fn backend_part(name: &BackendName, late: Arc<Late>, metrics: &Arc<Metrics>) -> Part {
+    let probe = move || {
+        let late = Arc::clone(&late);
+        Box::pin(async move {
+            late.open().await?;
+            late.ready().await
+        }) as _
+    };
+    let part = format!("back end {name}");
+    Part { name: part, probe: Box::new(probe), again: Some(LOOK), tell: tell(name, metrics) }
+}
+
+fn tell(name: &BackendName, metrics: &Arc<Metrics>) -> Box<dyn Fn(bool) + Send + Sync> {
+    let (name, metrics) = (name.clone(), Arc::clone(metrics));
+    Box::new(move |ready| metrics.backend_ready(name.as_str(), ready))
+}
+
+fn node(config: &Config, role: Role, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) -> Result<Node> {
+    let host = Arc::new(Linux::new());
+    require(&host.missing_tools(&config.file_systems))?;
+    let mut connectors: BTreeMap<BackendName, Arc<dyn Connector>> = BTreeMap::new();
+    for (name, settings) in &config.backends {
+        let connector = connector(settings, name, &config.node.name);
+        parts.push(node_part(name, Arc::clone(&connector), role, metrics));
+        connectors.insert(name.clone(), connector);
+    }
+    Ok(Node::new(config.node.clone(), host, connectors, Arc::clone(metrics)))
+}
+
+/// Refuses to start a node that would fail at its first pod.
+fn require(missing: &[String]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::precondition(format!(
+        "this node lacks tools that \"node.fileSystems\" needs: {}: install the packages, or leave file systems out",
+        missing.join(", ")
+    )))
+}
+
+fn connector(settings: &BackendConfig, name: &BackendName, node: &str) -> Arc<dyn Connector> {
+    match settings {
+        BackendConfig::File(settings) => {
+            Arc::new(FileConnector::new(settings.clone(), name.clone(), node.to_owned()))
+        }
+    }
+}
+
+/// A node joins each back end once at start; after that, each NodeGetInfo joins again.
+fn node_part(name: &BackendName, connector: Arc<dyn Connector>, role: Role, metrics: &Arc<Metrics>) -> Part {
+    let probe = move || {
+        let connector = Arc::clone(&connector);
+        Box::pin(async move { connector.join().await.map(drop) }) as _
+    };
+    // Where both are in one process, the metric is the controller's, which knows more.
+    let tell = if role == Role::Node { tell(name, metrics) } else { Box::new(|_| {}) };
+    Part { name: format!("node at back end {name}"), probe: Box::new(probe), again: None, tell }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_missing_tools_are_named_at_once() {
+        assert!(require(&[]).is_ok());
+        let missing =
+            ["mkfs.xfs (Debian package xfsprogs)", "btrfs (Debian package btrfs-progs)"].map(str::to_owned);
+        let text = require(&missing).unwrap_err().to_string();
+        assert!(
+            text.contains("mkfs.xfs (Debian package xfsprogs), btrfs (Debian package btrfs-progs)"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! Pages of a sorted list. A token names the last id that was given, so it stays good when that object is deleted.
+
+use crate::backend::{Listing, Page};
+use crate::error::{Error, Kind, Result};
+use crate::volume::NativeId;
+
+/// What a token of ours begins with.
+const PREFIX: &str = "after:";
+
+/// The page of `ids` (sorted). `load` gives `None` for what is not to be listed, such as what was deleted meanwhile.
+///
+/// # Errors
+/// `BadToken`; and what `load` says.
+pub(super) fn page<T>(
+    ids: Vec<NativeId>,
+    page: &Page,
+    mut load: impl FnMut(&NativeId) -> Result<Option<T>>,
+) -> Result<Listing<T>> {
+    let after = page.token.as_deref().map(parse).transpose()?;
+    let max = page.max.filter(|max| *max > 0).unwrap_or(usize::MAX);
+    let (mut items, mut last) = (Vec::new(), None);
+    for id in ids {
+        if after.as_ref().is_some_and(|after| id <= *after) {
+            continue;
+        }
+        let Some(item) = load(&id)? else { continue };
+        if items.len() == max {
+            return Ok(Listing { items, next: last });
+        }
+        items.push(item);
+        last = Some(format!("{PREFIX}{id}"));
+    }
+    Ok(Listing { items, next: None })
+}
+
+fn parse(token: &str) -> Result<NativeId> {
+    token.strip_prefix(PREFIX).and_then(|id| id.parse().ok()).ok_or_else(|| {
+        Error::refused(Kind::BadToken, format!("{token:?} is no token of this list: begin again without one"))
+    })
+}

@@ -1,0 +1,208 @@
+//! The command line: what it accepts, and which part of the house answers.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::{self, Role};
+use crate::config::{self, Config, Fault, Overrides, ProcessEnvironment};
+
+/// Something went wrong while it ran.
+const FAILURE: u8 = 1;
+/// The configuration is bad.
+const BAD_CONFIG: u8 = 2;
+/// The command line is bad (`EX_USAGE` of sysexits.h).
+const BAD_USAGE: u8 = 64;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  all is well
+   1  a failure while running (told in the log)
+   2  a bad configuration (every fault is printed)
+  64  a bad command line";
+
+/// A Kubernetes CSI driver that leads the volumes of many block clouds to the right server.
+#[derive(Debug, Parser)]
+#[command(name = "fairlead", after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the CSI controller.
+    Controller(ServeArgs),
+    /// Serve the CSI node.
+    Node(ServeArgs),
+    /// Serve both on one socket.
+    All(ServeArgs),
+    /// Judge a configuration file and print every fault as file:line:column: text.
+    CheckConfig {
+        /// The file [default: as --config has it]
+        #[arg(value_name = "FILE", conflicts_with = "config")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        common: ServeArgs,
+    },
+    /// Print the version.
+    Version,
+}
+
+#[derive(Args, Debug)]
+struct ServeArgs {
+    /// The configuration file [default: the variable FAIRLEAD_CONFIG, else /etc/fairlead/config.yaml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The CSI socket, unix:///path; stands above the file
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Where metrics and health are served, address:port or off; stands above the file
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<String>,
+    /// What is logged, such as info or debug,h2=warn; stands above the file
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// This node's name; stands above the file
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+}
+
+impl ServeArgs {
+    fn split(self) -> (PathBuf, Overrides) {
+        let file = config::file(self.config, &ProcessEnvironment);
+        let Self { endpoint, http, log_level, node_name, .. } = self;
+        (file, Overrides { endpoint, http, log_level, node_name })
+    }
+}
+
+/// Reads the command line of this process and does what it says.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { ExitCode::from(BAD_USAGE) } else { ExitCode::SUCCESS };
+            // Nobody is left to tell where even this cannot be printed.
+            error.print().unwrap_or_default();
+            return code;
+        }
+    };
+    match cli.command {
+        Command::Controller(args) => serve(Role::Controller, args),
+        Command::Node(args) => serve(Role::Node, args),
+        Command::All(args) => serve(Role::All, args),
+        Command::CheckConfig { file, common } => {
+            check(ServeArgs { config: file.or_else(|| common.config.clone()), ..common })
+        }
+        Command::Version => print(&format!("{}\n", version())),
+    }
+}
+
+/// The version, with the commit where the build knew it.
+fn version() -> String {
+    let commit = option_env!("FAIRLEAD_COMMIT").filter(|commit| !commit.is_empty());
+    let commit = commit.map(|commit| format!(" ({commit})")).unwrap_or_default();
+    format!("fairlead {}{commit}", env!("CARGO_PKG_VERSION"))
+}
+
+fn serve(role: Role, args: ServeArgs) -> ExitCode {
+    let (file, overrides) = args.split();
+    match config::load(&file, &overrides, &ProcessEnvironment) {
+        Ok(config) => match app::run(role, app::Settings { file, overrides, config }) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // The log may not have begun; stderr is where both go.
+                complain(&format!("fairlead: {}\n", error.chain()));
+                ExitCode::from(FAILURE)
+            }
+        },
+        Err(faults) => bad_config(&faults),
+    }
+}
+
+fn check(args: ServeArgs) -> ExitCode {
+    let (file, overrides) = args.split();
+    match config::load(&file, &overrides, &ProcessEnvironment) {
+        Ok(config) => print(&summary(&config)),
+        Err(faults) => bad_config(&faults),
+    }
+}
+
+fn bad_config(faults: &[Fault]) -> ExitCode {
+    complain(&faults.iter().map(|fault| format!("{fault}\n")).collect::<String>());
+    ExitCode::from(BAD_CONFIG)
+}
+
+fn summary(config: &Config) -> String {
+    let http = config.http.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let backends: String = config
+        .backends
+        .iter()
+        .map(|(name, backend)| format!("  back end {name}: {}\n", backend.kind()))
+        .collect();
+    let Config { driver_name, endpoint, .. } = config;
+    format!(
+        "ok\n  driver {driver_name}\n  socket {}\n  metrics and health {http}\n  node {}\n{backends}",
+        endpoint.display(),
+        config.node.name,
+    )
+}
+
+/// Prints what was asked for.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(FAILURE),
+    }
+}
+
+/// Prints what went wrong.
+fn complain(text: &str) {
+    // Nobody is left to tell where stderr is gone; the exit code still says it.
+    std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serving_takes_the_documented_options() {
+        for role in ["controller", "node", "all", "check-config"] {
+            let line = [
+                "fairlead",
+                role,
+                "--config",
+                "f",
+                "--endpoint",
+                "e",
+                "--http",
+                "h",
+                "--log-level",
+                "l",
+                "--node-name",
+                "n",
+            ];
+            assert!(Cli::try_parse_from(line).is_ok(), "{role}");
+        }
+        assert!(Cli::try_parse_from(["fairlead", "check-config", "f"]).is_ok());
+        for bad in [&["fairlead"][..], &["fairlead", "nod"], &["fairlead", "version", "--http", "x"]] {
+            assert!(Cli::try_parse_from(bad).unwrap_err().use_stderr(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_the_crate_s() {
+        assert!(version().starts_with(concat!("fairlead ", env!("CARGO_PKG_VERSION"))));
+    }
+}

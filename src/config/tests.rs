@@ -1,0 +1,320 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::volume::{Bytes, Topology};
+
+#[derive(Default)]
+struct Fake(BTreeMap<&'static str, &'static str>);
+
+impl Environment for Fake {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|value| (*value).to_owned())
+    }
+
+    fn host_name(&self) -> Option<String> {
+        Some("machine".to_owned())
+    }
+}
+
+const SMALLEST: &str = "backends: {here: {kind: file, directory: /data}}\n";
+
+fn good(text: &str) -> Config {
+    parse("f.yaml", text.as_bytes(), &Overrides::default(), &Fake::default()).unwrap()
+}
+
+fn faults(text: &str) -> Vec<String> {
+    let faults = parse("f.yaml", text.as_bytes(), &Overrides::default(), &Fake::default()).unwrap_err();
+    faults.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_smallest_file_gives_the_documented_defaults() {
+    let config = good(SMALLEST);
+    assert_eq!(config.driver_name, "csi.fairlead.dev");
+    assert_eq!(config.endpoint, Path::new("/run/csi/socket"));
+    assert_eq!(config.http, Some("127.0.0.1:9810".parse().unwrap()));
+    assert_eq!(config.log, LogConfig::default());
+    assert_eq!(config.grace_period, Duration::from_secs(25));
+    assert_eq!(config.node.name, "machine");
+    assert_eq!(config.file_systems, FsType::ALL);
+    let BackendConfig::File(file) = &config.backends[0].1;
+    assert_eq!(*file, FileConfig::new(PathBuf::from("/data")));
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = good(
+        "driverName: csi.example.org
+endpoint: unix:///run/x.sock
+http: off
+log: {level: 'debug,h2=error', format: json}
+gracePeriod: 90
+foreign: b
+node:
+  name: \"17\"
+  topology: {topology.kubernetes.io/zone: a}
+  maxVolumes: 7
+  fileSystems: [xfs]
+backends:
+  a: {kind: file, directory: /a}
+  b:
+    kind: file
+    directory: /b/
+    limits: {perServer: 3, volumes: 4, bytes: 10TiB}
+    thinFactor: 1.5
+    topology: {rack: r-1}
+",
+    );
+    assert_eq!((config.driver_name.as_str(), config.http), ("csi.example.org", None));
+    assert_eq!(config.endpoint, Path::new("/run/x.sock"));
+    assert_eq!(
+        (config.log.level.to_string().as_str(), config.log.format),
+        ("debug,h2=error", LogFormat::Json)
+    );
+    assert_eq!(config.grace_period, Duration::from_secs(90));
+    let topology =
+        |key: &str, value: &str| Topology([(key.to_owned(), value.to_owned())].into_iter().collect());
+    let node = NodeConfig {
+        name: "17".to_owned(),
+        topology: topology("topology.kubernetes.io/zone", "a"),
+        max_volumes: Some(7),
+        foreign: Some("b".parse().unwrap()),
+    };
+    assert_eq!((config.node, config.file_systems), (node, vec![FsType::Xfs]));
+    let file = FileConfig {
+        directory: PathBuf::from("/b"),
+        reach: topology("rack", "r-1"),
+        per_server: Some(3),
+        max_volumes: Some(4),
+        max_bytes: Some(Bytes::gib(10240)),
+        thin_factor: 1.5,
+    };
+    assert_eq!(config.backends[1], ("b".parse().unwrap(), BackendConfig::File(file)));
+}
+
+#[test]
+fn all_faults_come_at_once_with_their_places() {
+    let found = faults(
+        "driverName: 1csi
+endpont: unix:///x
+http: localhost
+log:
+  level: inof
+  format: xml
+  level: info
+gracePeriod: 2d
+foreign: nowhere
+node:
+  name: 17
+  topology: {zone: 1, /x: a}
+  maxVolumes: 0
+  fileSystems: [ext4, ntfs, ext4]
+backends:
+  A: {kind: file, directory: data}
+  b: {kind: cinder, cloud: east}
+  c: {kind: file, directory: /c, limits: {perserver: 3, volumes: -1, bytes: ten}, thinFactor: 0.5}
+  d: {directory: /d}
+  e: [1]
+  f: {kind: file}
+  g: {kind: file, directory: /c}
+",
+    );
+    let wanted = [
+        r#"f.yaml:1:13: "driverName": "1csi" is no driver name"#,
+        r#"f.yaml:2:1: the key "endpont" is not known (did you mean "endpoint"?): known here are driverName,"#,
+        r#"f.yaml:3:7: "http": "localhost" is no address"#,
+        r#"f.yaml:5:10: "log.level": "inof" is no log level"#,
+        r#"f.yaml:6:11: "log.format": "xml" is no format"#,
+        r#"f.yaml:7:3: the key "level" is here twice: first in line 5"#,
+        r#"f.yaml:8:14: "gracePeriod": "2d" is no time"#,
+        r#"f.yaml:9:10: "foreign": no back end is named "nowhere": there are A, b, c, d, e, f, g"#,
+        r#"f.yaml:11:9: "node.name" must be a text, and YAML reads 17 as another type: put it in quotes"#,
+        r#"f.yaml:12:20: "node.topology.zone" must be a text"#,
+        r#"f.yaml:12:23: "node.topology": "/x" is no topology key"#,
+        r#"f.yaml:13:15: "node.maxVolumes": "0" is no whole number from 1 to 4294967295"#,
+        r#"f.yaml:14:23: "node.fileSystems": "ntfs" is not made here: known are ext4, xfs, btrfs"#,
+        r#"f.yaml:14:29: "node.fileSystems" has ext4 twice"#,
+        r#"f.yaml:16:3: "backends": "A" is no back-end name"#,
+        r#"f.yaml:16:30: "backends.A.directory": "data" is no absolute path"#,
+        r#"f.yaml:17:13: kind "cinder" is not built in; known: file"#,
+        r#"f.yaml:18:43: the key "backends.c.limits.perserver" is not known (did you mean "perServer"?)"#,
+        r#"f.yaml:18:66: "backends.c.limits.volumes": "-1" is no whole number"#,
+        r#"f.yaml:18:77: "backends.c.limits.bytes": "ten" is no size"#,
+        r#"f.yaml:18:95: "backends.c.thinFactor": "0.5" is no number from 1.0 to 1000"#,
+        r#"f.yaml:19:6: "backends.d.kind" is missing; known: file"#,
+        r#"f.yaml:20:6: "backends.e" must be a mapping of keys to values, not a list"#,
+        r#"f.yaml:21:6: "backends.f.directory" is missing"#,
+        r#"f.yaml:22:3: the back ends "c" and "g" have the same directory"#,
+    ];
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert!(found.starts_with(wanted), "\nfound  {found}\nwanted {wanted}");
+    }
+    assert_eq!(found.len(), wanted.len(), "{found:#?}");
+}
+
+#[test]
+fn each_fault_of_the_document_itself_is_told() {
+    let table: [(&str, &[&str]); 16] = [
+        ("", &["f.yaml: is empty"]),
+        ("# nothing\n", &["f.yaml: is empty"]),
+        ("~", &["f.yaml:1:1: the file must be a mapping of keys to values, not nothing"]),
+        ("- a\n", &["f.yaml:1:1: the file must be a mapping of keys to values, not a list"]),
+        ("driverName: x\n", &["f.yaml:1:1: \"backends\" is missing: configure at least one back end"]),
+        ("backends: {}\n", &["f.yaml:1:11: \"backends\" is empty: configure at least one back end"]),
+        ("backends:\n", &["f.yaml:1:9: \"backends\" has no value: give it one"]),
+        (
+            "backends: here\n",
+            &["f.yaml:1:11: \"backends\" must be a mapping of keys to values, not \"here\""],
+        ),
+        ("a: [1\nb: 2\n", &["f.yaml:2:"]),
+        ("a: \"open\n", &["f.yaml:"]),
+        (
+            "backends: &b {here: {kind: file, directory: /d}}\n",
+            &["f.yaml:1:11: an anchor (&) is not supported"],
+        ),
+        ("backends: !x {here: {kind: file, directory: /d}}\n", &["f.yaml:1:11: a tag (!) is not supported"]),
+        (
+            "backends: {here: {kind: file, directory: /d}}\n---\na: 1\n",
+            &["f.yaml:2:1: a second document begins here"],
+        ),
+        (
+            "backends: {here: {kind: file, directory: /d}}\n[a]: 1\n",
+            &["f.yaml:2:1: a key must be a plain word"],
+        ),
+        (
+            "driverName: [csi]\nbackends: {here: {kind: file, directory: /d}}\n",
+            &["f.yaml:1:13: \"driverName\" must be a text, not a list"],
+        ),
+        (
+            "node: {maxVolumes: '3'}\nbackends: {here: {kind: file, directory: /d}}\n",
+            &["f.yaml:1:20: \"node.maxVolumes\" must be a number, not the quoted text \"3\""],
+        ),
+    ];
+    for (text, wanted) in table {
+        let found = faults(text);
+        assert_eq!(found.len(), wanted.len(), "{text:?}: {found:#?}");
+        for (found, wanted) in found.iter().zip(wanted) {
+            assert!(found.starts_with(wanted), "{text:?}\nfound  {found}\nwanted {wanted}");
+        }
+    }
+}
+
+#[test]
+fn an_alias_is_refused_where_it_stands() {
+    let found = faults(
+        "node: {topology: &t {zone: a}}\nbackends: {here: {kind: file, directory: /d, topology: *t}}\n",
+    );
+    assert!(found.iter().any(|fault| fault.starts_with("f.yaml:2:56: an alias (*)")), "{found:#?}");
+}
+
+#[test]
+fn size_depth_and_encoding_are_bounded() {
+    let large = format!("{SMALLEST}# {}\n", "x".repeat(yaml::MAX_BYTES));
+    assert_eq!(faults(&large), ["f.yaml: is larger than 256 KiB: this is no configuration"]);
+    let deep = format!("a: {}{}", "[".repeat(40), "]".repeat(40));
+    assert!(faults(&deep)[0].contains("nests deeper than 32 levels"), "{:?}", faults(&deep));
+    assert_eq!(faults(&format!("a: {}", "[".repeat(100_000))).len(), 1);
+    let bytes = b"a: 1\nb: \xff\n";
+    let found = parse("f.yaml", bytes, &Overrides::default(), &Fake::default()).unwrap_err();
+    assert_eq!(found[0].to_string(), "f.yaml:2:4: this is no UTF-8 text");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_fault() {
+    let found = load(Path::new("/no/such/file"), &Overrides::default(), &Fake::default()).unwrap_err();
+    assert!(found[0].to_string().starts_with("/no/such/file: cannot be read: "), "{found:?}");
+    let found = load(Path::new("/"), &Overrides::default(), &Fake::default()).unwrap_err();
+    assert_eq!(found[0].to_string(), "/: is no regular file: name the configuration file");
+}
+
+#[test]
+fn options_stand_above_the_file_and_the_file_above_the_environment() {
+    let environment = Fake([("CSI_ENDPOINT", "unix:///env"), ("NODE_NAME", "env")].into_iter().collect());
+    let read = |text: &str, overrides: &Overrides| {
+        let config = parse("f.yaml", text.as_bytes(), overrides, &environment).unwrap();
+        (config.endpoint.display().to_string(), config.node.name)
+    };
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    let none = Overrides::default();
+    let file = format!("{SMALLEST}endpoint: unix:///file\nnode: {{name: file}}\n");
+    assert_eq!(read(SMALLEST, &none), pair("/env", "env"));
+    assert_eq!(read(&file, &none), pair("/file", "file"));
+    let overrides = Overrides {
+        endpoint: Some("unix:///option".to_owned()),
+        node_name: Some("option".to_owned()),
+        log_level: Some("trace".to_owned()),
+        http: Some("off".to_owned()),
+    };
+    assert_eq!(read(&file, &overrides), pair("/option", "option"));
+    let config = parse("f.yaml", file.as_bytes(), &overrides, &environment).unwrap();
+    assert_eq!((config.log.level.level, config.http), (Level::Trace, None));
+}
+
+#[test]
+fn faults_from_outside_the_file_name_their_origin() {
+    let environment = Fake([("CSI_ENDPOINT", "tcp://x"), ("NODE_NAME", "a b")].into_iter().collect());
+    let overrides = Overrides { http: Some("9810".to_owned()), ..Overrides::default() };
+    let found = parse("f.yaml", SMALLEST.as_bytes(), &overrides, &environment).unwrap_err();
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(found[0].starts_with("environment variable CSI_ENDPOINT: \"tcp://x\" is no endpoint"));
+    assert!(found[1].starts_with("environment variable NODE_NAME: \"a b\" is no node id"));
+    assert!(found[2].starts_with("option --http: \"9810\" is no address"));
+}
+
+#[test]
+fn endpoints_are_absolute_unix_paths_that_fit() {
+    let fits = format!("unix:///{}", "x".repeat(106));
+    let long = format!("unix:///{}", "x".repeat(107));
+    for good in ["unix:///a", "unix:/a/b", &fits] {
+        assert!(values::endpoint(good).is_ok(), "{good}");
+    }
+    for bad in ["", "/a", "unix://a/b", "unix://", "unix:///", "unix:///a/../b", "tcp://h:1", &long] {
+        assert!(values::endpoint(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn driver_names_have_letters_at_both_ends() {
+    let longest = "x".repeat(63);
+    for good in ["csi.fairlead.dev", "ab", "a-B_c.d", &longest] {
+        assert!(values::driver_name(good).is_ok(), "{good}");
+    }
+    let long = "x".repeat(64);
+    for bad in ["", "1a", "a1", ".a", "a.", "a/b", "a b", "ä", &long] {
+        assert!(values::driver_name(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn times_and_log_levels_are_read_strictly() {
+    assert_eq!(values::duration("30"), Ok(Duration::from_secs(30)));
+    assert_eq!(values::duration("5m"), Ok(Duration::from_secs(300)));
+    assert_eq!(values::duration("24h"), Ok(Duration::from_secs(86_400)));
+    for bad in ["", "s", "-1", "1.5s", "25h", "1d", "99999999999999999999", "18446744073709551615h", "+5"] {
+        assert!(values::duration(bad).is_err(), "{bad}");
+    }
+    let filter: LogFilter = "fairlead::node=trace, warn".parse().unwrap();
+    assert_eq!(filter.to_string(), "warn,fairlead::node=trace");
+    for bad in ["", "info,debug", "x", "x=", "=info", "a=info,a=warn", "a b=info", "INFO"] {
+        assert!(bad.parse::<LogFilter>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn differences_name_what_needs_a_restart() {
+    let old = good(SMALLEST);
+    assert_eq!(old.differences(&good(&format!("{SMALLEST}log: {{level: debug}}\n"))), [""; 0]);
+    let new = good("http: off\ngracePeriod: 1\nbackends: {here: {kind: file, directory: /other}}\n");
+    assert_eq!(old.differences(&new), ["http", "gracePeriod", "backends"]);
+    let new = good(&format!("{SMALLEST}foreign: here\nnode: {{fileSystems: []}}\nlog: {{format: text}}\n"));
+    assert_eq!(old.differences(&new), ["log.format", "foreign", "node"]);
+}
+
+#[test]
+fn the_example_is_good_and_says_the_defaults() {
+    let example = good(include_str!("../../docs/fairlead.example.yaml"));
+    let default = good(SMALLEST);
+    assert_eq!(example.differences(&default), ["node", "backends"]);
+    assert_eq!(example.log, default.log);
+}
