@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, Role};
 use crate::config::{self, Config, Fault, Overrides, ProcessEnvironment};
+use crate::demo;
 
 /// Something went wrong while it ran.
 const FAILURE: u8 = 1;
@@ -46,6 +47,12 @@ enum Command {
         file: Option<PathBuf>,
         #[command(flatten)]
         common: ServeArgs,
+    },
+    /// Show a volume's life on this machine, with two simulated servers (root).
+    Demo {
+        /// Where the demo makes its own directory, and removes it at the end
+        #[arg(long, value_name = "DIRECTORY", default_value = "/tmp")]
+        directory: PathBuf,
     },
     /// Print the version.
     Version,
@@ -97,6 +104,13 @@ pub fn run() -> ExitCode {
         Command::CheckConfig { file, common } => {
             check(ServeArgs { config: file.or_else(|| common.config.clone()), ..common })
         }
+        Command::Demo { directory } => match demo::run(directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&format!("fairlead demo: {}\n", error.chain()));
+                ExitCode::from(FAILURE)
+            }
+        },
         Command::Version => print(&format!("{}\n", version())),
     }
 }

@@ -19,6 +19,7 @@ mod mountinfo;
 mod paths;
 mod superblock;
 mod tools;
+pub mod tree;
 pub mod uevent;
 mod usage;
 

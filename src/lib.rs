@@ -3,9 +3,11 @@
 pub mod app;
 pub mod backend;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod controller;
 pub mod csi;
+pub mod demo;
 pub mod error;
 pub mod failpoint;
 pub mod flight;

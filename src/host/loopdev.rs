@@ -84,6 +84,7 @@ mod call {
     nix::ioctl_read_bad!(loop_get_status64, 0x4C05, Info);
     nix::ioctl_write_ptr_bad!(loop_configure, 0x4C0A, Config);
     nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
+    nix::ioctl_write_ptr_bad!(blkroset, 0x125D, nix::libc::c_int);
 }
 
 /// A loop device that was bound when it was looked at.
@@ -159,6 +160,10 @@ pub fn attach(image: &Path, readonly: bool, tag: &str) -> Result<LoopDevice> {
         // SAFETY: the descriptor is open and `config` is a whole `struct loop_config` that outlives the call.
         match unsafe { call::loop_configure(device.as_raw_fd(), &raw const config) } {
             Ok(_) => {
+                if !readonly {
+                    // An earlier owner may have left it.
+                    allow_writes(&path, &device)?;
+                }
                 return look(&path)?.filter(|found| found.tag == tag).ok_or_else(|| {
                     Error::unknown(
                         Kind::Unavailable,
@@ -185,6 +190,16 @@ fn no_free(error: io::Error) -> Error {
 
 fn control() -> Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/loop-control").map_err(no_free)
+}
+
+/// Takes back BLKROSET, which outlives the binding: the number's next owner would get a device that refuses writes. A
+/// device that was bound read-only stays so by its binding.
+fn allow_writes(path: &Path, device: &File) -> Result<()> {
+    let readonly: libc::c_int = 0;
+    // SAFETY: the descriptor is open and BLKROSET reads one `int`.
+    unsafe { call::blkroset(device.as_raw_fd(), &raw const readonly) }
+        .map(drop)
+        .map_err(|errno| Error::io(format!("allow writes to {}", path.display()), errno.into()))
 }
 
 fn free(control: &File) -> Result<PathBuf> {
@@ -308,6 +323,7 @@ pub fn detach(device: &LoopDevice, wait: Duration) -> Result<()> {
             return Ok(());
         }
         file.sync_all().map_err(|error| Error::io(format!("write out {path}"), error))?;
+        allow_writes(&device.path, &file)?;
         // SAFETY: the descriptor is open; the call takes no argument.
         match unsafe { call::loop_clr_fd(file.as_raw_fd()) } {
             Ok(_) | Err(Errno::ENXIO) => {}
