@@ -130,6 +130,8 @@ fn every_step_may_be_the_last() {
             .args(["--exact", "child", "--ignored"])
             .current_dir(place.path())
             .env("FAIRLEAD_FAILPOINT", step)
+            // What the child makes for itself goes with the directory.
+            .env("TMPDIR", place.path())
             .output()
             .unwrap();
         // Also where an assertion below fails, its devices are unbound before the directory goes.
