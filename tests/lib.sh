@@ -13,6 +13,8 @@ work_dir() {
 clean_up() {
   local status=$1 pid mount loop
   trap - EXIT
+  # What fails here must not keep the rest from being cleaned up.
+  set +e
   for pid in "${PIDS[@]}"; do
     kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
   done

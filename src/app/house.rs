@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tonic::service::Routes;
 
-use crate::backend::file::{FileBackend, FileConnector};
+use crate::backend::file::{FileBackend, FileConfig, FileConnector};
 use crate::backend::{Backend, Backends, Connector, Late, Metered, Opener};
 use crate::config::{BackendConfig, Config};
 use crate::controller::Controller;
@@ -87,7 +87,7 @@ fn usable(readiness: &Readiness) -> Arc<dyn Fn() -> Result<()> + Send + Sync> {
 fn controller(config: &Config, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) -> Controller {
     let mut backends = Backends::builder().foreign(config.node.foreign.clone());
     for (name, settings) in &config.backends {
-        let late = Arc::new(Late::new(name.clone(), opener(settings)));
+        let late = Arc::new(Late::new(name.clone(), opener(config, name, settings)));
         parts.push(backend_part(name, Arc::clone(&late), metrics));
         let metered = Metered::new(name.clone(), late, Arc::clone(metrics));
         backends = backends.add(name.clone(), Arc::new(metered));
@@ -95,10 +95,20 @@ fn controller(config: &Config, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) ->
     Controller::new(Arc::new(backends.build()))
 }
 
-fn opener(settings: &BackendConfig) -> Opener {
+/// The settings with a place in the topology: where the configuration names none, a segment of the back end's own, so
+/// that the scheduler chooses only nodes that have it configured.
+fn placed(config: &Config, name: &BackendName, settings: &FileConfig) -> FileConfig {
+    let mut settings = settings.clone();
+    if settings.reach.0.is_empty() {
+        settings.reach.0.insert(format!("{}/{name}", config.driver_name), "reachable".to_owned());
+    }
+    settings
+}
+
+fn opener(config: &Config, name: &BackendName, settings: &BackendConfig) -> Opener {
     match settings {
         BackendConfig::File(settings) => {
-            let settings = settings.clone();
+            let settings = placed(config, name, settings);
             Box::new(move || {
                 let settings = settings.clone();
                 Box::pin(async move {
@@ -132,7 +142,7 @@ fn node(config: &Config, role: Role, metrics: &Arc<Metrics>, parts: &mut Vec<Par
     require(&host.missing_tools(&config.file_systems))?;
     let mut connectors: BTreeMap<BackendName, Arc<dyn Connector>> = BTreeMap::new();
     for (name, settings) in &config.backends {
-        let connector = connector(settings, name, &config.node.name);
+        let connector = connector(config, name, settings);
         parts.push(node_part(name, Arc::clone(&connector), role, metrics));
         connectors.insert(name.clone(), connector);
     }
@@ -150,10 +160,11 @@ fn require(missing: &[String]) -> Result<()> {
     )))
 }
 
-fn connector(settings: &BackendConfig, name: &BackendName, node: &str) -> Arc<dyn Connector> {
+fn connector(config: &Config, name: &BackendName, settings: &BackendConfig) -> Arc<dyn Connector> {
     match settings {
         BackendConfig::File(settings) => {
-            Arc::new(FileConnector::new(settings.clone(), name.clone(), node.to_owned()))
+            let settings = placed(config, name, settings);
+            Arc::new(FileConnector::new(settings, name.clone(), config.node.name.clone()))
         }
     }
 }
