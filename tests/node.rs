@@ -403,3 +403,27 @@ async fn health_tells_of_a_file_system_that_fell_to_read_only() {
     bench.node.unstage(&stage.volume, &stage.path).await.unwrap();
     assert_eq!((bench.mounts(), bench.loops()), (0, 0));
 }
+
+#[tokio::test]
+async fn a_kubelet_directory_that_is_seen_twice_counts_once() {
+    for kind in [mount(FsType::Ext4, &[]), mount(FsType::Btrfs, &[]), AccessKind::Block] {
+        let bench = Bench::new().await;
+        let stage = bench.volume("v", kind).await;
+        bench.second_view();
+        let before = bench.mounts();
+        bench.node.stage(&stage).await.unwrap();
+        let mut publish = bench.publish(&stage, "p");
+        publish.access.mode = AccessMode::SingleNodeSingleWriter;
+        for _ in 0..2 {
+            bench.node.publish(&publish).await.unwrap();
+        }
+        assert!(bench.mounts() - before >= 2, "each mount has a twin");
+        let second = Publish { target: bench.publish(&stage, "q").target, ..publish.clone() };
+        assert_eq!(bench.node.publish(&second).await.unwrap_err().kind(), Kind::FailedPrecondition);
+        bench.node.unpublish(&stage.volume, &publish.target).await.unwrap();
+        bench.node.publish(&second).await.unwrap();
+        bench.node.unpublish(&stage.volume, &second.target).await.unwrap();
+        bench.node.unstage(&stage.volume, &stage.path).await.unwrap();
+        assert_eq!((bench.mounts(), bench.loops()), (before, 0));
+    }
+}

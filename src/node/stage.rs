@@ -193,7 +193,8 @@ impl Core {
             if keep && !uses.is_empty() {
                 return Ok(());
             }
-            let (here, others): (Vec<_>, Vec<_>) = uses.into_iter().partition(|found| found.target == path);
+            let (here, others): (Vec<_>, Vec<_>) =
+                uses.into_iter().partition(|found| table.same_place(&found.target, path));
             if !others.is_empty() {
                 return Err(Error::busy(format!("the volume is in use at {}", targets(&others))));
             }
