@@ -5,6 +5,9 @@
 
 #[path = "node/bench.rs"]
 mod bench;
+#[cfg(feature = "failpoints")]
+#[path = "node/crash.rs"]
+mod crash;
 
 use std::fs;
 use std::os::unix::fs::FileExt;
