@@ -130,6 +130,15 @@ async fn a_raw_device_lives_its_life_with_each_call_made_twice() {
         .and_then(|device| device.write_all_at(b"no", 4096).and_then(|()| device.sync_all()));
     written.unwrap_err();
     bench.node.unpublish(&stage.volume, &opposite.target).await.unwrap();
+    let device = bench.device();
+    assert_eq!(fs::read_to_string(device.join("ro")).unwrap().trim(), "1");
+    bench.node.unstage(&stage.volume, &stage.path).await.unwrap();
+    assert_eq!(
+        fs::read_to_string(device.join("ro")).unwrap().trim(),
+        "0",
+        "the next volume there is another's"
+    );
+    bench.node.stage(&stage).await.unwrap();
     bench.node.publish(&publish).await.unwrap();
     let device = fs::OpenOptions::new().read(true).write(true).open(&publish.target).unwrap();
     let mut read = [0; 3];

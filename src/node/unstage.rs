@@ -52,8 +52,7 @@ impl Core {
         failpoint::step("unstage.intent-removed");
         if let Some(connector) = connector {
             phase("disconnect");
-            connector.disconnect(&volume.native).await?;
-            self.count(volume, false);
+            self.disconnect(&**connector, volume, device.as_ref()).await?;
             failpoint::step("unstage.disconnected");
         }
         Ok(())

@@ -195,6 +195,13 @@ impl Bench {
         paths.map(|path| Path::new("/dev").join(path.file_name().unwrap())).collect()
     }
 
+    /// The one loop device that is bound, in sysfs.
+    pub fn device(&self) -> PathBuf {
+        let devices = self.devices();
+        assert_eq!(devices.len(), 1);
+        Path::new("/sys/block").join(devices[0].file_name().unwrap())
+    }
+
     /// How many loop devices are bound. One that was let go of still shows for a moment while another test looks at it.
     pub fn loops(&self) -> usize {
         let mut least = self.devices().len();
