@@ -296,13 +296,8 @@ async fn checks_of_limits_exclude_each_other(fixture: FileFixture) {
     let volume = backend.create(&order("v", 1)).await.unwrap().id;
     let file = fixture.config.directory.join("lock");
     let hold =
-        |key: &str| lock::acquire(&file, &[(key.to_owned(), lock::Mode::Exclusive)], Duration::ZERO).unwrap();
+        |key: &str| lock::acquire(&file, &[(key.to_owned(), lock::Mode::Shared)], Duration::ZERO).unwrap();
     let node = fixture.nodes()[0].clone();
-    let waits = async |key: &str, call: tokio::task::JoinHandle<()>| {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(!call.is_finished(), "{key}");
-        call
-    };
     for (number, key) in ["account", "servers/alpha", "account"].into_iter().enumerate() {
         let guard = hold(key);
         let (backend, volume, node) = (Arc::clone(&backend), volume.clone(), node.clone());
@@ -316,7 +311,8 @@ async fn checks_of_limits_exclude_each_other(fixture: FileFixture) {
                 }
             }
         });
-        let call = waits(key, call).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!call.is_finished(), "{key}");
         drop(guard);
         call.await.unwrap();
     }
@@ -352,7 +348,10 @@ async fn an_open_volume_is_cut_only_by_sharing_blocks(fixture: FileFixture, shar
     assert!(can || !shares, "xfs shares blocks");
     let attachment = backend.attach(&writer(&volume, &nodes[0])).await.unwrap();
     let connector = fixture.connector(&nodes[0]);
-    connector.connect(&volume, &attachment).await.unwrap();
+    let device = connector.connect(&volume, &attachment).await.unwrap();
+    let found = loopdev::find("v.img", |tag| tag.starts_with("fairlead:")).unwrap();
+    let mine = found.iter().find(|found| found.number == device.number).unwrap();
+    assert!(mine.direct_io || !shares, "xfs on a 512-byte device allows direct I/O");
     let cut = backend.create_snapshot(&cut("s", &volume)).await;
     if can {
         cut.unwrap();
@@ -385,6 +384,13 @@ async fn a_full_disk_leaves_nothing() {
         refused(backend.create_group(&group).await, Kind::ResourceExhausted);
         assert_eq!(tree(&fixture.config.directory), whole);
     }
+    // Not even a record fits.
+    let filler = fixture.config.directory.join("filler");
+    assert!(fs::write(&filler, vec![7; 48 << 20]).is_err());
+    refused(backend.create(&order("x", 1)).await, Kind::ResourceExhausted);
+    refused(backend.create_snapshot(&cut("x", &w)).await, Kind::ResourceExhausted);
+    fs::remove_file(&filler).unwrap();
+    assert_eq!(tree(&fixture.config.directory), whole);
     assert!(fairlead::host::files::available(storage.root()).unwrap() > 10 << 20, "the room came back");
     backend.create_snapshot(&cut("s", &w)).await.unwrap();
 }

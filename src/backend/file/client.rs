@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 
 use super::config::FileConfig;
 use super::model::{self, Format};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Outcome, Result};
 use crate::failpoint;
 use crate::host::files;
 use crate::host::lock::{self, Guard, Mode};
@@ -202,7 +202,9 @@ impl Client {
                 self.path(class, id, "img").display()
             )));
         }
-        let begun = files::write_synced(&part, &model::encode(record)?);
+        // The name must last too, or an image could outlive what tells that it is half-made.
+        let begun = files::write_synced(&part, &model::encode(record)?)
+            .and_then(|()| files::sync_directory(&self.directory.join(class.directory())));
         if begun.is_err() {
             files::remove(&part)?;
         }
@@ -247,7 +249,6 @@ impl Client {
     /// Cleans up after a step that failed with `error`, so that nothing is left, and then tells it as a refusal where
     /// the cause is known to be final (no room, a state that forbids it).
     fn undo<T>(&self, class: Class, id: &NativeId, error: Error) -> Result<T> {
-        use crate::error::{Kind, Outcome};
         if let Err(failed) = self.discard(class, id) {
             tracing::warn!(
                 error = failed.chain(),
@@ -268,7 +269,13 @@ impl Client {
             if let Some(_guard) = self.try_lock(&Class::Group.key(&id))?
                 && files::extent(&self.path(Class::Group, &id, "part"))?.is_some()
             {
-                self.discard_group(&id)?;
+                // A member that is still being copied from goes at the next start.
+                match self.discard_group(&id) {
+                    Err(error) if error.kind() == Kind::Busy => {
+                        tracing::info!(group = %id, error = error.chain(), "a half-made group stays for now");
+                    }
+                    done => done?,
+                }
             }
         }
         self.sweep_class(Class::Snapshot)?;

@@ -1,7 +1,7 @@
 //! How much is promised, and how much room is left for promises.
 //!
 //! The length of a volume's image is its promise, also while it is being made; so no count is kept that could be wrong
-//! after a crash. Blocks that images share by reflink count as allocated to each; what writing to shared blocks will
+//! after a crash. Snapshots promise nothing: what they take is simply no longer free. Blocks that images share by reflink count as allocated to each; what writing to shared blocks will
 //! need is not set aside.
 
 use std::fs::File;

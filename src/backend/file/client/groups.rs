@@ -56,12 +56,13 @@ impl Client {
         let guard = self.lock(&keys)?;
         self.check_group(&volumes)?;
         let record = GroupRecord { name: order.name.clone(), created: now(), volumes, members };
-        self.begin(Class::Group, &id, &record)?;
-        failpoint::step("file.group-begun");
-        let cut = record.volumes.iter().zip(&record.members).try_for_each(|(volume, member)| {
-            self.cut(member, member.as_str(), volume, Some(&id), record.created)?;
-            failpoint::step("file.member-cut");
-            Ok(())
+        let cut = self.begin(Class::Group, &id, &record).and_then(|()| {
+            failpoint::step("file.group-begun");
+            record.volumes.iter().zip(&record.members).try_for_each(|(volume, member)| {
+                self.cut(member, member.as_str(), volume, Some(&id), record.created)?;
+                failpoint::step("file.member-cut");
+                Ok(())
+            })
         });
         if let Err(error) = cut.and_then(|()| self.commit(Class::Group, &id)) {
             drop(guard);

@@ -52,8 +52,8 @@ impl Client {
             created,
             group: group.cloned(),
         };
-        self.begin(Class::Snapshot, id, &record)?;
-        let made = self.writers(volume).and_then(|writers| {
+        let made = self.begin(Class::Snapshot, id, &record).and_then(|()| {
+            let writers = self.writers(volume)?;
             let image = self.new_snapshot_image(id)?;
             self.fill(&Original { path: &path, writers }, &image, size)
         });

@@ -55,8 +55,8 @@ impl Client {
             content,
             created: now(),
         };
-        self.begin(Class::Volume, &id, &record)?;
-        let made = self.reserve_new(&id, size).and_then(|image| match &order.source {
+        let begun = self.begin(Class::Volume, &id, &record);
+        let made = begun.and_then(|()| self.reserve_new(&id, size)).and_then(|image| match &order.source {
             None => image.sync_all().map_err(|error| Error::io("sync the new image", error)),
             Some(source) => {
                 let (path, writers) = match source {
