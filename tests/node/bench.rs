@@ -222,12 +222,14 @@ impl Drop for Bench {
         if self.owned.is_none() {
             return;
         }
+        // Looked up first: without the mounts of a second view, the kernel tells the images' paths otherwise.
+        let devices = self.devices();
         for (target, _) in self.table().into_iter().rev() {
             if let Err(errno) = nix::mount::umount2(&target, nix::mount::MntFlags::MNT_DETACH) {
                 eprintln!("{} stays mounted: {errno}", target.display());
             }
         }
-        for device in self.devices() {
+        for device in devices {
             let Ok(file) = fs::File::open(&device) else { continue };
             // SAFETY: the descriptor is open and LOOP_CLR_FD takes no argument. No command is started for this: a fork
             // would hold the devices and mounts of the tests beside this one for a moment.
