@@ -5,6 +5,9 @@
 
 #[path = "node/bench.rs"]
 mod bench;
+#[cfg(feature = "failpoints")]
+#[path = "node/crash.rs"]
+mod crash;
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -127,6 +130,15 @@ async fn a_raw_device_lives_its_life_with_each_call_made_twice() {
         .and_then(|device| device.write_all_at(b"no", 4096).and_then(|()| device.sync_all()));
     written.unwrap_err();
     bench.node.unpublish(&stage.volume, &opposite.target).await.unwrap();
+    let device = bench.device();
+    assert_eq!(fs::read_to_string(device.join("ro")).unwrap().trim(), "1");
+    bench.node.unstage(&stage.volume, &stage.path).await.unwrap();
+    assert_eq!(
+        fs::read_to_string(device.join("ro")).unwrap().trim(),
+        "0",
+        "the next volume there is another's"
+    );
+    bench.node.stage(&stage).await.unwrap();
     bench.node.publish(&publish).await.unwrap();
     let device = fs::OpenOptions::new().read(true).write(true).open(&publish.target).unwrap();
     let mut read = [0; 3];
@@ -402,4 +414,28 @@ async fn health_tells_of_a_file_system_that_fell_to_read_only() {
     );
     bench.node.unstage(&stage.volume, &stage.path).await.unwrap();
     assert_eq!((bench.mounts(), bench.loops()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_kubelet_directory_that_is_seen_twice_counts_once() {
+    for kind in [mount(FsType::Ext4, &[]), mount(FsType::Btrfs, &[]), AccessKind::Block] {
+        let bench = Bench::new().await;
+        let stage = bench.volume("v", kind).await;
+        bench.second_view();
+        let before = bench.mounts();
+        bench.node.stage(&stage).await.unwrap();
+        let mut publish = bench.publish(&stage, "p");
+        publish.access.mode = AccessMode::SingleNodeSingleWriter;
+        for _ in 0..2 {
+            bench.node.publish(&publish).await.unwrap();
+        }
+        assert!(bench.mounts() - before >= 2, "each mount has a twin");
+        let second = Publish { target: bench.publish(&stage, "q").target, ..publish.clone() };
+        assert_eq!(bench.node.publish(&second).await.unwrap_err().kind(), Kind::FailedPrecondition);
+        bench.node.unpublish(&stage.volume, &publish.target).await.unwrap();
+        bench.node.publish(&second).await.unwrap();
+        bench.node.unpublish(&stage.volume, &second.target).await.unwrap();
+        bench.node.unstage(&stage.volume, &stage.path).await.unwrap();
+        assert_eq!((bench.mounts(), bench.loops()), (before, 0));
+    }
 }

@@ -116,6 +116,25 @@ impl Core {
         Ok(())
     }
 
+    /// Lets go of a device that nothing uses any more.
+    pub(super) async fn disconnect(
+        &self,
+        connector: &dyn Connector,
+        volume: &VolumeId,
+        device: Option<&Device>,
+    ) -> Result<()> {
+        if let Some(device) = device
+            // A loop device keeps this for its next image, which may be another volume's.
+            && let Err(error) = self.host.set_readonly(device, false).await
+        {
+            // A dead device cannot be asked for it. Whoever stages on the next one unseals it too.
+            tracing::warn!(%volume, error = %error.chain(), "the device is let go of read-only");
+        }
+        connector.disconnect(&volume.native).await?;
+        self.count(volume, false);
+        Ok(())
+    }
+
     /// Keeps the number of connected devices for the metrics.
     pub(super) fn count(&self, volume: &VolumeId, connected: bool) {
         // Nothing that panics runs under this lock.

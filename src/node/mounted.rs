@@ -54,6 +54,22 @@ impl<'a> Table<'a> {
         self.at(path).last()
     }
 
+    /// What lies under a path: the file system that it is on, and where in it. Kubelet's directory can be seen at several
+    /// places (a bind of another disk, a container that also has the host's root); with mount propagation each mount in it
+    /// then has a twin in every view, which is no second use and goes away with it.
+    fn ground(&self, path: &Path) -> Option<(u64, PathBuf)> {
+        let above =
+            self.mounts.iter().filter(|mount| path != mount.target && path.starts_with(&mount.target));
+        // Of several at one target the last is on top.
+        let below = above.max_by_key(|mount| mount.target.components().count())?;
+        Some((below.device, below.root.join(path.strip_prefix(&below.target).ok()?)))
+    }
+
+    /// Whether two paths are one place, perhaps in two views of one directory.
+    pub(super) fn same_place(&self, one: &Path, other: &Path) -> bool {
+        one == other || self.ground(one).is_some_and(|ground| self.ground(other) == Some(ground))
+    }
+
     pub(super) async fn backing(&self, mount: &Mount) -> Result<Backing> {
         let number = |path: PathBuf| async move {
             Ok(match self.host.path_kind(&path).await? {

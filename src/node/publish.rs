@@ -41,7 +41,9 @@ impl Core {
         self.count(&order.volume, true);
         let table = self.table().await?;
         let mut others = table.uses(device.number).await?;
-        others.retain(|found| found.target != target && found.target != staging);
+        others.retain(|found| {
+            !table.same_place(&found.target, &target) && !table.same_place(&found.target, &staging)
+        });
         let readonly = order.readonly || order.access.mode.read_only() || options::readonly(&flags);
         let block = order.access.is_block();
         let bind = if block {

@@ -104,8 +104,10 @@ impl Core {
             let at = targets(uses.iter().filter(|found| !found.node));
             return Err(occupied(format!("the volume is staged as a file system at {at}")));
         }
-        if order.attachment.readonly || order.access.mode.read_only() {
-            self.host.set_readonly(device, true).await?;
+        let readonly = order.attachment.readonly || order.access.mode.read_only();
+        // While it is published, its targets decide.
+        if readonly || uses.is_empty() {
+            self.host.set_readonly(device, readonly).await?;
         }
         Ok(())
     }
@@ -136,6 +138,10 @@ impl Core {
             )));
         }
         let &Wanted { fs, readonly, sealed, .. } = wanted;
+        if !readonly {
+            // It may have been sealed for readers of the raw device, or for an earlier volume behind the same device.
+            self.host.set_readonly(&device, false).await?;
+        }
         self.ensure_file_system(connector, Target { order, path, fs, readonly }, &device).await?;
         let mut growth = false;
         if !readonly {
@@ -187,13 +193,15 @@ impl Core {
         keep: bool,
     ) -> Result<()> {
         phase("roll back");
-        if let Some(device) = connector.find(&order.volume.native).await? {
+        let device = connector.find(&order.volume.native).await?;
+        if let Some(device) = &device {
             let table = self.table().await?;
             let uses = table.uses(device.number).await?;
             if keep && !uses.is_empty() {
                 return Ok(());
             }
-            let (here, others): (Vec<_>, Vec<_>) = uses.into_iter().partition(|found| found.target == path);
+            let (here, others): (Vec<_>, Vec<_>) =
+                uses.into_iter().partition(|found| table.same_place(&found.target, path));
             if !others.is_empty() {
                 return Err(Error::busy(format!("the volume is in use at {}", targets(&others))));
             }
@@ -201,9 +209,7 @@ impl Core {
                 self.unmount(&table, path).await?;
             }
         }
-        connector.disconnect(&order.volume.native).await?;
-        self.count(&order.volume, false);
-        Ok(())
+        self.disconnect(connector, &order.volume, device.as_ref()).await
     }
 }
 

@@ -36,7 +36,7 @@ impl Core {
         }
         for number in numbers {
             let mut others = table.uses(number).await?;
-            others.retain(|found| found.target != path);
+            others.retain(|found| !table.same_place(&found.target, &path));
             if !others.is_empty() {
                 return Err(Error::precondition(format!(
                     "the volume is still published at {}: unpublish it first",
@@ -52,8 +52,7 @@ impl Core {
         failpoint::step("unstage.intent-removed");
         if let Some(connector) = connector {
             phase("disconnect");
-            connector.disconnect(&volume.native).await?;
-            self.count(volume, false);
+            self.disconnect(&**connector, volume, device.as_ref()).await?;
             failpoint::step("unstage.disconnected");
         }
         Ok(())

@@ -24,7 +24,9 @@ pub const SIZE: Bytes = Bytes::mib(320);
 const LOOP_CLR_FD: nix::libc::Ioctl = 0x4C01;
 
 pub struct Bench {
-    directory: Option<TempDir>,
+    /// Absent in a process that works in another's bench: that one cleans up.
+    owned: Option<TempDir>,
+    root: PathBuf,
     backend: FileBackend,
     pub node: Node,
 }
@@ -47,11 +49,19 @@ fn name() -> BackendName {
 impl Bench {
     pub async fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "these tests mount file systems: run them as root");
-        let directory = tempfile::tempdir().unwrap();
+        let owned = tempfile::tempdir().unwrap();
+        let root = owned.path().to_owned();
+        let mut bench = Self::within(root).await;
+        bench.owned = Some(owned);
+        bench
+    }
+
+    /// Another process in the same bench.
+    pub async fn within(root: PathBuf) -> Self {
         for part in ["staging", "pods"] {
-            fs::create_dir(directory.path().join(part)).unwrap();
+            fs::create_dir_all(root.join(part)).unwrap();
         }
-        let config = FileConfig::new(directory.path().join("images"));
+        let config = FileConfig::new(root.join("images"));
         let backend = FileBackend::open(config.clone()).await.unwrap();
         let connector: Arc<dyn Connector> = Arc::new(FileConnector::new(config, name(), "worker-1".into()));
         let host: Arc<dyn Host> = Arc::new(Linux::new());
@@ -65,11 +75,22 @@ impl Bench {
         let connectors = BTreeMap::from([(name(), connector)]);
         let node = Node::new(config, host, connectors, Arc::new(Metrics::default()));
         node.info().await.unwrap();
-        Self { directory: Some(directory), backend, node }
+        Self { owned: None, root, backend, node }
     }
 
     pub fn directory(&self) -> &Path {
-        self.directory.as_ref().unwrap().path()
+        &self.root
+    }
+
+    /// Shows the kubelet's directories a second time, with propagation, as where they lie on a disk of their own. Mounts
+    /// of the bench's own: three.
+    pub fn second_view(&self) {
+        use nix::mount::{MsFlags, mount};
+        let (view, none) = (self.directory().join("view"), None::<&str>);
+        fs::create_dir(&view).unwrap();
+        mount(Some(self.directory()), self.directory(), none, MsFlags::MS_BIND, none).unwrap();
+        mount(none, self.directory(), none, MsFlags::MS_SHARED, none).unwrap();
+        mount(Some(self.directory()), &view, none, MsFlags::MS_BIND, none).unwrap();
     }
 
     pub fn staging(&self, volume: &str) -> PathBuf {
@@ -174,6 +195,13 @@ impl Bench {
         paths.map(|path| Path::new("/dev").join(path.file_name().unwrap())).collect()
     }
 
+    /// The one loop device that is bound, in sysfs.
+    pub fn device(&self) -> PathBuf {
+        let devices = self.devices();
+        assert_eq!(devices.len(), 1);
+        Path::new("/sys/block").join(devices[0].file_name().unwrap())
+    }
+
     /// How many loop devices are bound. One that was let go of still shows for a moment while another test looks at it.
     pub fn loops(&self) -> usize {
         let mut least = self.devices().len();
@@ -191,12 +219,17 @@ impl Drop for Bench {
         reason = "losetup detaches what a failed test left, by the device's name"
     )]
     fn drop(&mut self) {
+        if self.owned.is_none() {
+            return;
+        }
+        // Looked up first: without the mounts of a second view, the kernel tells the images' paths otherwise.
+        let devices = self.devices();
         for (target, _) in self.table().into_iter().rev() {
             if let Err(errno) = nix::mount::umount2(&target, nix::mount::MntFlags::MNT_DETACH) {
                 eprintln!("{} stays mounted: {errno}", target.display());
             }
         }
-        for device in self.devices() {
+        for device in devices {
             let Ok(file) = fs::File::open(&device) else { continue };
             // SAFETY: the descriptor is open and LOOP_CLR_FD takes no argument. No command is started for this: a fork
             // would hold the devices and mounts of the tests beside this one for a moment.
@@ -205,7 +238,7 @@ impl Drop for Bench {
             }
         }
         if self.mounts() > 0
-            && let Some(directory) = self.directory.take()
+            && let Some(directory) = self.owned.take()
         {
             // A tree that holds a mount must not be removed.
             eprintln!("{} is left: something is still mounted in it", directory.keep().display());
