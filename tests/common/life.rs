@@ -18,6 +18,11 @@ pub fn mount(fs: &str) -> csi::VolumeCapability {
     }
 }
 
+pub fn block() -> csi::VolumeCapability {
+    use csi::volume_capability::{AccessType, BlockVolume};
+    csi::VolumeCapability { access_type: Some(AccessType::Block(BlockVolume {})), ..mount("") }
+}
+
 pub fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
@@ -177,4 +182,10 @@ impl Seat {
 pub fn from_snapshot(snapshot: &str) -> csi::VolumeContentSource {
     use csi::volume_content_source::{SnapshotSource, Type};
     csi::VolumeContentSource { r#type: Some(Type::Snapshot(SnapshotSource { snapshot_id: snapshot.into() })) }
+}
+
+/// A volume's source, from another volume's id.
+pub fn from_volume(volume: &str) -> csi::VolumeContentSource {
+    use csi::volume_content_source::{Type, VolumeSource};
+    csi::VolumeContentSource { r#type: Some(Type::Volume(VolumeSource { volume_id: volume.into() })) }
 }
