@@ -2,14 +2,32 @@
 //!
 //! Blocking calls run on blocking threads; every external command has a deadline. Nothing here decides policy.
 
+mod blank;
+mod blkid;
+mod device;
+mod exec;
+mod filesystem;
+mod linux;
+mod mount;
+mod mount_options;
+mod mountinfo;
+mod paths;
+mod superblock;
+mod tools;
+pub mod uevent;
+mod usage;
+
 use std::fmt::Debug;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
 use crate::backend::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::volume::{Bytes, FsType};
+
+pub use linux::Linux;
 
 /// One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)), unescaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +114,24 @@ pub trait Host: Debug + Send + Sync {
     /// # Errors
     /// Where even that cannot be told.
     async fn path_kind(&self, path: &Path) -> Result<PathKind>;
+
+    /// The path as the mount table spells it: links followed in every part but the last. Where the parent is missing,
+    /// the path as it is.
+    ///
+    /// # Errors
+    /// Where that cannot be told.
+    async fn resolve(&self, path: &Path) -> Result<PathBuf> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(path.to_owned());
+        };
+        match tokio::fs::canonicalize(parent).await {
+            Ok(parent) => Ok(parent.join(name)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Ok(path.to_owned())
+            }
+            Err(error) => Err(Error::io(format!("resolve {}", parent.display()), error)),
+        }
+    }
 
     /// Makes one directory (mode 0750); its parent must exist. There already is `Ok`. Follows no link.
     ///

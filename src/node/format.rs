@@ -1,0 +1,155 @@
+//! Makes a file system on a device that is proven blank, or on one whose only content is our own interrupted try.
+//!
+//! An *intent*, a small file in the staging directory while nothing is mounted there, says that this attachment's
+//! device was proven blank and that mkfs may have begun. It is removed, durably, before the first mount. So while it is
+//! there nobody has written to the volume but mkfs, and mkfs may simply run again.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{Connector, Device};
+use crate::error::{Error, Kind, Outcome, Result};
+use crate::failpoint;
+use crate::flight::phase;
+use crate::host::{Signature, smallest};
+use crate::node::Stage;
+use crate::node::core::Core;
+use crate::volume::{Bytes, Content, FsType, VolumeId};
+
+/// Its name in the staging directory.
+const NAME: &str = ".fairlead-formatting";
+
+/// Whose formatting was begun. It counts only if every field fits.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Intent {
+    volume: String,
+    /// Of the attachment: what another node or another attach did in between makes the intent void.
+    nonce: String,
+    size: Bytes,
+    fs: FsType,
+}
+
+/// What a device is to become.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) order: &'a Stage,
+    pub(super) path: &'a Path,
+    pub(super) fs: FsType,
+    pub(super) readonly: bool,
+}
+
+fn intent_path(staging: &Path) -> PathBuf {
+    staging.join(NAME)
+}
+
+impl Core {
+    /// Sees to it that the device bears the file system that is asked for, formatting it only if it is safe, and that
+    /// no intent is left. Nothing may be mounted at the staging path.
+    pub(super) async fn ensure_file_system(
+        &self,
+        connector: &dyn Connector,
+        target: Target<'_>,
+        device: &Device,
+    ) -> Result<()> {
+        phase("probe");
+        let Target { order, path, fs, readonly } = target;
+        let intent = Intent {
+            volume: order.volume.to_string(),
+            nonce: order.attachment.nonce.clone(),
+            size: device.size,
+            fs,
+        };
+        let found = self.host.read_small(&intent_path(path)).await?;
+        let begun = order.attachment.content == Content::New
+            && found.as_deref().and_then(|text| serde_json::from_str(text).ok()).as_ref() == Some(&intent);
+        match self.host.signature(device).await? {
+            Signature::Fs(found) if found != fs => Err(Error::precondition(format!(
+                "the volume holds {found}, but {fs} is asked for; it is not formatted again"
+            ))),
+            Signature::Fs(_) if !begun => {
+                if !readonly {
+                    // Before the first mount, also where it is void: what is mounted may be written.
+                    self.host.remove_file(&intent_path(path)).await?;
+                }
+                Ok(())
+            }
+            Signature::Other(words) => Err(Error::precondition(format!(
+                "the volume should hold {fs}, but it holds {words}; it is not formatted, because that is data"
+            ))),
+            Signature::Ambivalent => Err(Error::precondition(format!(
+                "the volume should hold {fs}, but it bears several signatures at once; it is not formatted, because \
+                 one of them is data: wipe those that are stale by hand"
+            ))),
+            Signature::None | Signature::Fs(_) => {
+                may_format(&target, device)?;
+                if !begun {
+                    phase("prove");
+                    self.host.prove_blank(device).await?;
+                    failpoint::step("stage.proved");
+                }
+                // From here on the device is no longer as it was, so no error is final.
+                self.format(connector, &target, device, &intent)
+                    .await
+                    .map_err(|error| error.with_outcome(Outcome::Unknown))
+            }
+        }
+    }
+
+    async fn format(
+        &self,
+        connector: &dyn Connector,
+        target: &Target<'_>,
+        device: &Device,
+        intent: &Intent,
+    ) -> Result<()> {
+        let text = serde_json::to_string(intent)
+            .map_err(|error| Error::internal("the formatting intent cannot be written").caused_by(error))?;
+        self.host.write_durable(&intent_path(target.path), &text).await?;
+        failpoint::step("stage.intent");
+        phase("format");
+        self.host.format(device, target.fs).await?;
+        failpoint::step("stage.formatted");
+        connector.mark_formatted(&target.order.volume.native).await?;
+        failpoint::step("stage.marked");
+        self.host.remove_file(&intent_path(target.path)).await?;
+        failpoint::step("stage.intent-removed");
+        tracing::info!(volume = %target.order.volume, fs = %target.fs, size = %device.size, "formatted a blank volume");
+        Ok(())
+    }
+
+    /// Removes an intent of this volume: kubelet wants the staging directory empty. Another's file stays.
+    pub(super) async fn forget_intent(&self, volume: &VolumeId, staging: &Path) -> Result<()> {
+        let path = intent_path(staging);
+        let found = self.host.read_small(&path).await?;
+        let intent: Option<Intent> = found.and_then(|text| serde_json::from_str(&text).ok());
+        if intent.is_some_and(|intent| intent.volume == volume.to_string()) {
+            tracing::warn!(%volume, "the volume is let go of with its formatting interrupted");
+            self.host.remove_file(&path).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the order itself says against formatting.
+fn may_format(target: &Target<'_>, device: &Device) -> Result<()> {
+    let Target { order, fs, readonly, .. } = *target;
+    let refuse = |why: &str| {
+        Err(Error::precondition(format!(
+            "the volume should hold {fs}, but no finished file system is found on it; it is not formatted, because {why}"
+        )))
+    };
+    if order.attachment.content != Content::New {
+        return refuse("it was made from a source or formatted before, so it may hold data");
+    }
+    if readonly {
+        return refuse("it is to be used read-only: use it once for writing first");
+    }
+    if device.size < smallest(fs) {
+        return Err(Error::refused(
+            Kind::OutOfRange,
+            format!("the volume has {}, but {fs} needs at least {}", device.size, smallest(fs)),
+        ));
+    }
+    Ok(())
+}
