@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# csi-sanity against a real `fairlead all` on the `file` back end, for mount and for block.
+# Every skipped case must stand in skips.txt with its reason, and every line there must be a case that was skipped.
+# usage: csi-sanity/run.sh FAIRLEAD_BINARY
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=../tests/lib.sh
+. "$here/../tests/lib.sh"
+driver=$(realpath "$1")
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairlead
+mkdir -p "$cache"
+sanity=$cache/csi-sanity-$(sha256sum "$here/go.sum" | cut -c1-16)
+if [[ ! -x $sanity ]]; then
+  echo "building csi-sanity (about a minute, once)"
+  (cd "$here" && go build -o "$sanity" github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity)
+fi
+
+work_dir
+failed=0
+for kind in mount block; do
+  run=$WORK/$kind
+  mkdir -p "$run/volumes"
+  cat >"$run/config.yaml" <<EOF
+endpoint: unix://$run/csi.sock
+http: off
+log: {level: debug, format: json}
+node:
+  name: sanity-node
+backends:
+  here:
+    kind: file
+    directory: $run/volumes
+    limits: {perServer: 8}
+EOF
+  "$driver" all --config "$run/config.yaml" 2>"$run/driver.log" &
+  PIDS+=($!)
+  wait_for 10 test -S "$run/csi.sock"
+  status=0
+  "$sanity" -csi.endpoint "unix://$run/csi.sock" -csi.mountdir "$run/target" -csi.stagingdir "$run/staging" \
+    -csi.testvolumeaccesstype "$kind" -csi.testvolumesize 1073741824 -csi.testnodevolumeattachlimit \
+    -ginkgo.junit-report "$run/junit.xml" -ginkgo.no-color >"$run/sanity.log" 2>&1 || status=$?
+  grep -E '^Ran |^(SUCCESS|FAIL)!' "$run/sanity.log" | sed "s/^/csi-sanity $kind: /" || tail -n 40 "$run/sanity.log"
+  if ((status)); then
+    cat "$run/sanity.log"
+    failed=1
+  fi
+  # One name a line; a container's skip stands for its cases by name too.
+  grep -oE '<testcase name="[^"]*"[^>]*status="(skipped|pending)"' "$run/junit.xml" |
+    sed -E 's/^<testcase name="\[It\] ([^"]*)".*/\1/; s/&#34;/"/g; s/&#39;/'"'"'/g; s/&amp;/\&/g' | sort >"$run/skipped"
+  sed -nE "s/^($kind|both): (.*) # .*/\2/p" "$here/skips.txt" | sort >"$run/expected"
+  if ! diff -u --label expected --label skipped "$run/expected" "$run/skipped"; then
+    echo "the skipped cases ($kind) are not those of csi-sanity/skips.txt" >&2
+    failed=1
+  fi
+  echo "csi-sanity $kind: $(wc -l <"$run/skipped") skipped, each with its reason in csi-sanity/skips.txt"
+  kill "${PIDS[-1]}" && wait "${PIDS[-1]}" || true
+  unset 'PIDS[-1]'
+done
+exit "$failed"

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs what the tests need from Debian's packages (as root), or says what is missing.
+# usage: tests/setup.sh [go]
+set -euo pipefail
+
+declare -A package=(
+  [mkfs.ext4]=e2fsprogs [resize2fs]=e2fsprogs [mkfs.xfs]=xfsprogs [xfs_growfs]=xfsprogs [mkfs.btrfs]=btrfs-progs
+  [blkid]=util-linux [losetup]=util-linux [findmnt]=util-linux [cryptsetup]=cryptsetup-bin [sgdisk]=gdisk
+  [cc]=gcc [make]=make [jq]=jq [curl]=curl
+)
+missing=()
+for tool in "${!package[@]}"; do
+  PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
+done
+# The C library's headers: a compiler without them is there but cannot link.
+[[ -e /usr/include/stdio.h ]] || missing+=(libc6-dev)
+
+if ((${#missing[@]})); then
+  mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+  if [[ $EUID -ne 0 ]]; then
+    echo "missing Debian packages: ${missing[*]}" >&2
+    echo "install them with: sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+    exit 1
+  fi
+  echo "installing ${missing[*]}"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)" >&2; exit 1; }
+if [[ ${1:-} == go ]]; then
+  command -v go >/dev/null || { echo "go is missing: csi-sanity is built from its Go module, install Go 1.26 or newer" >&2; exit 1; }
+fi
+if [[ $EUID -ne 0 ]]; then
+  echo "root is needed: the driver is tested on real loop devices and mounts (try sudo)" >&2
+  exit 1
+fi
