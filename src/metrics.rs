@@ -162,7 +162,7 @@ impl Metrics {
         if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &self.registry) {
             // Formatting into a String fails only where a collector does; say so in the page itself.
             text.clear();
-            write!(text, "# cannot encode: {error}\n").unwrap_or_default();
+            writeln!(text, "# cannot encode: {error}").unwrap_or_default();
         }
         text
     }
