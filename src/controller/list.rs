@@ -27,24 +27,21 @@ impl Controller {
     /// # Errors
     /// `BadToken`; else as [`Backend::list`].
     pub async fn list(&self, page: &Page) -> Result<Listed<Volume>> {
-        walk(self.backends.iter(), page, |backend, page| {
-            let backend = Arc::clone(backend);
-            async move { backend.list(&page).await }
-        })
-        .await
+        let all = self.backends.iter().map(|(name, backend)| (name.clone(), Arc::clone(backend))).collect();
+        walk(all, page, |backend, page| async move { backend.list(&page).await }).await
     }
 }
 
 /// Lists one back end after the other until the page is full.
-pub(super) async fn walk<'a, T, F>(
-    backends: impl Iterator<Item = (&'a BackendName, &'a Arc<dyn Backend>)>,
+pub(super) async fn walk<T, F>(
+    backends: Vec<(BackendName, Arc<dyn Backend>)>,
     page: &Page,
-    list: impl Fn(&Arc<dyn Backend>, Page) -> F,
+    list: impl Fn(Arc<dyn Backend>, Page) -> F,
 ) -> Result<Listed<T>>
 where
     F: Future<Output = Result<Listing<T>>>,
 {
-    let mut backends = backends.peekable();
+    let mut backends = backends.into_iter().peekable();
     let mut token = None;
     if let Some(text) = &page.token {
         let (name, inner) = text.split_once(':').ok_or_else(|| bad_token(text))?;
@@ -55,7 +52,7 @@ where
         token = (!inner.is_empty()).then(|| inner.to_owned());
     }
     let mut items = Vec::new();
-    while let Some((name, backend)) = backends.peek().copied() {
+    while let Some((name, backend)) = backends.peek().cloned() {
         let max = page.max.map(|max| max.saturating_sub(items.len()));
         if max == Some(0) {
             return Ok(Listed { items, next: Some(format!("{name}:{}", token.unwrap_or_default())) });

@@ -1,5 +1,7 @@
 //! Cutting, deleting, finding and listing snapshots.
 
+use std::sync::Arc;
+
 use crate::backend::{Page, SnapshotFilter, SnapshotOrder};
 use crate::controller::{Controller, Found, Listed, list, parameters};
 use crate::error::{Error, Kind, Result};
@@ -95,11 +97,16 @@ impl Controller {
             snapshot: query.snapshot.as_ref().map(|id| id.native.clone()),
             volume: query.volume.as_ref().map(|id| id.native.clone()),
         };
-        let backends = self.backends.iter().filter(|(name, backend)| {
-            backend.capabilities().snapshots && wanted.iter().all(|wanted| wanted == name)
-        });
-        list::walk(backends, page, |backend, page| {
-            let (backend, filter) = (backend.clone(), filter.clone());
+        let holders = self
+            .backends
+            .iter()
+            .filter(|(name, backend)| {
+                backend.capabilities().snapshots && wanted.iter().all(|wanted| wanted == name)
+            })
+            .map(|(name, backend)| (name.clone(), Arc::clone(backend)))
+            .collect();
+        list::walk(holders, page, |backend, page| {
+            let filter = filter.clone();
             async move { backend.list_snapshots(&filter, &page).await }
         })
         .await
