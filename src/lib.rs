@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod controller;
+pub mod csi;
 pub mod error;
 pub mod failpoint;
 pub mod flight;

@@ -1,0 +1,80 @@
+//! The Identity service.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tonic::Request;
+
+use crate::csi::Ready;
+use crate::csi::observe::{Reply, observe};
+use crate::csi::status::Rpc;
+use crate::metrics::Metrics;
+use crate::proto::csi;
+use crate::proto::csi::plugin_capability::{Service as ServiceCapability, Type, VolumeExpansion};
+use crate::proto::csi::plugin_capability::{service, volume_expansion};
+
+pub(super) struct Service {
+    driver: String,
+    metrics: Arc<Metrics>,
+    ready: Ready,
+}
+
+impl Service {
+    pub(super) fn new(driver: String, metrics: Arc<Metrics>, ready: Ready) -> Self {
+        Self { driver, metrics, ready }
+    }
+
+    fn probe(&self) -> csi::ProbeResponse {
+        let ready = (self.ready)();
+        if let Err(error) = &ready {
+            tracing::warn!(error = error.chain(), "not ready to serve");
+        }
+        csi::ProbeResponse { ready: Some(ready.is_ok()) }
+    }
+}
+
+fn capabilities() -> Vec<csi::PluginCapability> {
+    let service = |kind: service::Type| Type::Service(ServiceCapability { r#type: kind.into() });
+    let expansion =
+        |kind: volume_expansion::Type| Type::VolumeExpansion(VolumeExpansion { r#type: kind.into() });
+    [
+        service(service::Type::ControllerService),
+        service(service::Type::VolumeAccessibilityConstraints),
+        service(service::Type::GroupControllerService),
+        expansion(volume_expansion::Type::Online),
+        expansion(volume_expansion::Type::Offline),
+    ]
+    .map(|kind| csi::PluginCapability { r#type: Some(kind) })
+    .into()
+}
+
+#[tonic::async_trait]
+impl csi::identity_server::Identity for Service {
+    async fn get_plugin_info(
+        &self,
+        request: Request<csi::GetPluginInfoRequest>,
+    ) -> Reply<csi::GetPluginInfoResponse> {
+        observe(&self.metrics, Rpc::GetPluginInfo, request, async |_| {
+            Ok(csi::GetPluginInfoResponse {
+                name: self.driver.clone(),
+                vendor_version: env!("CARGO_PKG_VERSION").to_owned(),
+                manifest: BTreeMap::new(),
+            })
+        })
+        .await
+    }
+
+    async fn get_plugin_capabilities(
+        &self,
+        request: Request<csi::GetPluginCapabilitiesRequest>,
+    ) -> Reply<csi::GetPluginCapabilitiesResponse> {
+        observe(&self.metrics, Rpc::GetPluginCapabilities, request, async |_| {
+            Ok(csi::GetPluginCapabilitiesResponse { capabilities: capabilities() })
+        })
+        .await
+    }
+
+    async fn probe(&self, request: Request<csi::ProbeRequest>) -> Reply<csi::ProbeResponse> {
+        observe(&self.metrics, Rpc::Probe, request, async |_| Ok(Self::probe(self))).await
+    }
+}
