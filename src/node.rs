@@ -11,6 +11,8 @@ mod fake;
 mod format;
 mod health;
 mod info;
+#[cfg(test)]
+pub(crate) mod model;
 mod mounted;
 mod options;
 mod publish;

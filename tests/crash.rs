@@ -2,6 +2,7 @@
 //! was under way, and goes on: everything must complete, the data must be there, and nothing may be left over.
 
 #![cfg(feature = "failpoints")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "test code")]
 
 #[path = "common/driver.rs"]
 mod driver;

@@ -1,6 +1,8 @@
 //! Random and hostile requests over the real socket: the driver must answer each with a status, must not crash, and
 //! must not touch anything outside the paths that it was given.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "test code")]
+
 #[path = "common/driver.rs"]
 mod driver;
 #[path = "common/life.rs"]

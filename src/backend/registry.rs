@@ -10,6 +10,9 @@ use crate::volume::{BackendName, NativeId, Parameters, VolumeId};
 /// The StorageClass parameter that picks a back end.
 const PARAMETER: &str = "backend";
 
+/// A back end with its name.
+type Named<'a> = (&'a BackendName, &'a Arc<dyn Backend>);
+
 /// The back ends of a controller.
 #[derive(Debug)]
 pub struct Backends {
@@ -113,10 +116,7 @@ impl Backends {
     ///
     /// # Errors
     /// `InvalidArgument` where the name is unknown.
-    pub fn candidates(
-        &self,
-        parameters: &Parameters,
-    ) -> Result<(Vec<(&BackendName, &Arc<dyn Backend>)>, Parameters)> {
+    pub fn candidates(&self, parameters: &Parameters) -> Result<(Vec<Named<'_>>, Parameters)> {
         if parameters.0.contains_key(PARAMETER) {
             return self.choose(parameters).map(|(name, backend, rest)| (vec![(name, backend)], rest));
         }

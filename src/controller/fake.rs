@@ -95,7 +95,8 @@ fn page<T: Clone>(all: &BTreeMap<NativeId, T>, page: &Page) -> Listing<T> {
     let after = page.token.clone().unwrap_or_default();
     let mut rest = all.iter().filter(|(id, _)| id.as_str() > after.as_str());
     let taken: Vec<_> = rest.by_ref().take(page.max.unwrap_or(usize::MAX)).collect();
-    let next = rest.next().and(taken.last()).map(|(id, _)| id.to_string());
+    let more = rest.next().is_some();
+    let next = taken.last().filter(|_| more).map(|(id, _)| id.to_string());
     Listing { items: taken.into_iter().map(|(_, item)| item.clone()).collect(), next }
 }
 

@@ -206,22 +206,29 @@ mod tests {
         }
     }
 
+    fn names(rpcs: impl Iterator<Item = Rpc>) -> String {
+        rpcs.map(Rpc::as_str).collect::<Vec<_>>().join(" ")
+    }
+
     /// The table written out: for each kind and outcome, the codes and the RPCs that get them.
     fn table() -> String {
-        let mut text = String::new();
+        let all = || Rpc::ALL.iter().copied();
+        let (changing, reading) =
+            (names(all().filter(|rpc| rpc.changes())), names(all().filter(|rpc| !rpc.changes())));
+        let mut text = format!("changing = {changing}\nreading = {reading}\n");
         for (kind, outcome) in Kind::ALL.into_iter().flat_map(|kind| OUTCOMES.map(|o| (kind, o))) {
             writeln!(text, "{kind:?} {outcome:?}").unwrap();
-            let mut rows: Vec<(Code, Vec<&str>)> = Vec::new();
-            for rpc in Rpc::ALL.iter().copied() {
-                let cell = code(kind, outcome, rpc);
-                match rows.iter_mut().find(|(code, _)| *code == cell) {
-                    Some((_, rpcs)) => rpcs.push(rpc.as_str()),
-                    None => rows.push((cell, vec![rpc.as_str()])),
-                }
-            }
-            for (code, rpcs) in &rows {
-                let rpcs = if rows.len() == 1 { "all".to_owned() } else { rpcs.join(" ") };
-                writeln!(text, "  {}: {rpcs}", name(*code)).unwrap();
+            let mut codes: Vec<Code> = all().map(|rpc| code(kind, outcome, rpc)).collect();
+            codes.sort_by_key(|code| *code as i32);
+            codes.dedup();
+            for cell in &codes {
+                let rpcs = match names(all().filter(|rpc| code(kind, outcome, *rpc) == *cell)) {
+                    _ if codes.len() == 1 => "all".to_owned(),
+                    rpcs if rpcs == changing => "changing".to_owned(),
+                    rpcs if rpcs == reading => "reading".to_owned(),
+                    rpcs => rpcs,
+                };
+                writeln!(text, "  {}: {rpcs}", name(*cell)).unwrap();
             }
         }
         text

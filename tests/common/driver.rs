@@ -1,6 +1,13 @@
 //! Real `fairlead` processes in a directory of their own, cleaned up whatever happens.
 
-#![allow(dead_code, reason = "each test takes the part that it needs")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "test code, of which each test takes the part that it needs"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,13 @@
 //! The calls of a volume's life, as the sidecars and the kubelet make them.
 
-#![allow(dead_code, reason = "each test takes the part that it needs")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "test code, of which each test takes the part that it needs"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
