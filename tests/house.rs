@@ -11,7 +11,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["app", "config", "demo", "log"]),
     ("app", &["*"]),
-    ("demo", &["proto", "config", "app", "error", "volume", "server", "tonic", "nix", "hyper_util", "tower"]),
+    ("demo", &["client", "proto", "error", "volume", "host", "nix"]),
+    ("client", &["proto", "error", "tonic", "hyper_util"]),
     ("config", &["volume", "error", "backend::file", "node"]),
     (
         "csi",

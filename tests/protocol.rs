@@ -20,7 +20,7 @@ use proptest::test_runner::{Config, TestRunner};
 use tonic::Code;
 
 /// How many requests of each RPC.
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 200;
 
 /// All that a directory tree holds: paths, kinds, link targets, contents and modes.
 fn picture(root: &Path) -> Vec<String> {

@@ -37,7 +37,7 @@ subjects! {
     GetPluginInfoRequest {}
     GetPluginCapabilitiesRequest {}
     ProbeRequest {}
-    CreateVolumeRequest { "name": name }
+    CreateVolumeRequest { "order": name }
     DeleteVolumeRequest { "volume": volume_id }
     ControllerPublishVolumeRequest { "volume": volume_id, "node": node_id }
     ControllerUnpublishVolumeRequest { "volume": volume_id, "node": node_id }
@@ -47,7 +47,7 @@ subjects! {
     ControllerGetVolumeHealthRequest { "volume": volume_id }
     GetCapacityRequest {}
     ControllerGetCapabilitiesRequest {}
-    CreateSnapshotRequest { "name": name, "volume": source_volume_id }
+    CreateSnapshotRequest { "order": name, "volume": source_volume_id }
     DeleteSnapshotRequest { "snapshot": snapshot_id }
     ListSnapshotsRequest { "snapshot": snapshot_id, "volume": source_volume_id }
     GetSnapshotRequest { "snapshot": snapshot_id }
@@ -55,7 +55,7 @@ subjects! {
     ControllerGetVolumeRequest { "volume": volume_id }
     ControllerModifyVolumeRequest { "volume": volume_id }
     GroupControllerGetCapabilitiesRequest {}
-    CreateVolumeGroupSnapshotRequest { "name": name }
+    CreateVolumeGroupSnapshotRequest { "order": name }
     DeleteVolumeGroupSnapshotRequest { "group": group_snapshot_id }
     GetVolumeGroupSnapshotRequest { "group": group_snapshot_id }
     NodeStageVolumeRequest { "volume": volume_id }
@@ -102,7 +102,7 @@ fn span(rpc: Rpc, request: &impl Subject) -> Span {
     let span = info_span!(
         "rpc",
         rpc = rpc.as_str(),
-        name = Empty,
+        order = Empty,
         volume = Empty,
         node = Empty,
         snapshot = Empty,
