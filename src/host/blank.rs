@@ -34,17 +34,18 @@ struct Progress {
     failure: Mutex<Option<(u64, io::Error)>>,
 }
 
-/// Proves that `file` of `size` bytes is blank as far as [`places::all`] looks. For a device it must have been opened with
-/// O_DIRECT, so that the disk answers and not the page cache. `signature` is what blkid found, if anything: it alone is
-/// reason enough to refuse.
-///
-/// # Errors
-/// `FailedPrecondition` saying what was found at which offset; `Internal` where a place could not be read.
-pub(super) fn prove(file: &File, size: u64, signature: Option<&str>) -> Result<()> {
+/// What the places that were looked at hold.
+#[derive(Debug)]
+pub(super) struct Examined {
+    places: usize,
+    findings: Vec<Finding>,
+    failure: Option<(u64, io::Error)>,
+}
+
+/// Reads every place of [`places::all`] of `file`, which has `size` bytes. A device must have been opened with O_DIRECT,
+/// so that the disk answers and not the page cache.
+pub(super) fn examine(file: &File, size: u64) -> Examined {
     let places = places::all(size);
-    if places.is_empty() {
-        return Err(Error::precondition("the device has no size: nothing can be proven of it"));
-    }
     let progress = Progress::default();
     std::thread::scope(|scope| {
         for _ in 1..READERS.min(places.len()) {
@@ -56,29 +57,43 @@ pub(super) fn prove(file: &File, size: u64, signature: Option<&str>) -> Result<(
     });
     let mut findings = progress.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     findings.sort_unstable();
-    // A header that is known says more than data before it.
-    let finding = findings.iter().find(|finding| finding.what.is_some()).or_else(|| findings.first());
-    let mut found: Vec<_> = signature.map(|words| format!("blkid finds {words}")).into_iter().collect();
-    found.extend(
-        finding.map(|finding| {
+    let failure = progress.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Examined { places: places.len(), findings, failure }
+}
+
+impl Examined {
+    /// The proof: all that was looked at is zero, and `signature`, what blkid found, is nothing. That alone would be
+    /// reason enough to refuse.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` saying what was found at which offset; `Internal` where a place could not be read.
+    pub(super) fn judge(self, signature: Option<&str>) -> Result<()> {
+        let Self { places, findings, failure } = self;
+        if places == 0 {
+            return Err(Error::precondition("the device has no size: nothing can be proven of it"));
+        }
+        // A header that is known says more than data before it.
+        let finding = findings.iter().find(|finding| finding.what.is_some()).or_else(|| findings.first());
+        let mut found: Vec<_> = signature.map(|words| format!("blkid finds {words}")).into_iter().collect();
+        found.extend(finding.map(|finding| {
             format!("{} at offset {}", finding.what.unwrap_or("non-zero data"), finding.offset)
-        }),
-    );
-    if findings.len() > 1 {
-        found.push(format!("{} of {} places looked at are not zero", findings.len(), places.len()));
-    }
-    if !found.is_empty() {
-        return Err(Error::precondition(format!(
-            "the device is not blank: {}. It is left as it is; if nobody needs what is on it, wipe it by hand",
-            found.join(", ")
-        )));
-    }
-    match progress.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some((offset, error)) => Err(Error::internal(format!(
-            "the device cannot be read at offset {offset}, so nothing is proven"
-        ))
-        .caused_by(error)),
-        None => Ok(()),
+        }));
+        if findings.len() > 1 {
+            found.push(format!("{} of {places} places looked at are not zero", findings.len()));
+        }
+        if !found.is_empty() {
+            return Err(Error::precondition(format!(
+                "the device is not blank: {}. It is left as it is; if nobody needs what is on it, wipe it by hand",
+                found.join(", ")
+            )));
+        }
+        match failure {
+            Some((offset, error)) => Err(Error::internal(format!(
+                "the device cannot be read at offset {offset}, so nothing is proven"
+            ))
+            .caused_by(error)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -130,11 +130,14 @@ impl Host for Linux {
         })
         .await?;
         let of_device = |error: Error| error.with("device", device.path.display());
-        let signature = blkid::probe(self.tools.path(Tool::Blkid)?, &device.path).await.map_err(of_device)?;
         let size = device.size.get();
-        blocking(move || blank::prove(&file, size, blkid::words(&signature).as_deref()))
-            .await
-            .map_err(of_device)
+        // Side by side: neither changes what the other reads.
+        let (signature, examined) = tokio::join!(
+            blkid::probe(self.tools.path(Tool::Blkid)?, &device.path),
+            blocking(move || Ok(blank::examine(&file, size)))
+        );
+        let signature = signature.map_err(of_device)?;
+        examined?.judge(blkid::words(&signature).as_deref()).map_err(of_device)
     }
 
     async fn format(&self, device: &Device, fs: FsType) -> Result<()> {

@@ -45,14 +45,13 @@ fn intent_path(staging: &Path) -> PathBuf {
 
 impl Core {
     /// Sees to it that the device bears the file system that is asked for, formatting it only if it is safe, and that
-    /// no intent is left. Nothing may be mounted at the staging path.
+    /// no intent is left. Tells whether it was formatted. Nothing may be mounted at the staging path.
     pub(super) async fn ensure_file_system(
         &self,
         connector: &dyn Connector,
         target: Target<'_>,
         device: &Device,
-    ) -> Result<()> {
-        phase("probe");
+    ) -> Result<bool> {
         let Target { order, path, fs, readonly } = target;
         let intent = Intent {
             volume: order.volume.to_string(),
@@ -63,6 +62,20 @@ impl Core {
         let found = self.host.read_small(&intent_path(path)).await?;
         let begun = order.attachment.content == Content::New
             && found.as_deref().and_then(|text| serde_json::from_str(text).ok()).as_ref() == Some(&intent);
+        // The usual case first: the proof asks blkid too, so a new volume is probed once.
+        let mut unproven = None;
+        if !begun && may_format(&target, device).is_ok() {
+            phase("prove");
+            match self.host.prove_blank(device).await {
+                Ok(()) => {
+                    failpoint::step("stage.proved");
+                    return self.format(connector, &target, device, &intent).await;
+                }
+                Err(error) if error.kind() == Kind::FailedPrecondition => unproven = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        phase("probe");
         match self.host.signature(device).await? {
             Signature::Fs(found) if found != fs => Err(Error::precondition(format!(
                 "the volume holds {found}, but {fs} is asked for; it is not formatted again"
@@ -72,7 +85,7 @@ impl Core {
                     // Before the first mount, also where it is void: what is mounted may be written.
                     self.host.remove_file(&intent_path(path)).await?;
                 }
-                Ok(())
+                Ok(false)
             }
             Signature::Other(words) => Err(Error::precondition(format!(
                 "the volume should hold {fs}, but it holds {words}; it is not formatted, because that is data"
@@ -83,20 +96,28 @@ impl Core {
             ))),
             Signature::None | Signature::Fs(_) => {
                 may_format(&target, device)?;
-                if !begun {
-                    phase("prove");
-                    self.host.prove_blank(device).await?;
-                    failpoint::step("stage.proved");
+                match unproven {
+                    Some(error) => Err(error),
+                    // Begun: what is there is our own interrupted mkfs.
+                    None => self.format(connector, &target, device, &intent).await,
                 }
-                // From here on the device is no longer as it was, so no error is final.
-                self.format(connector, &target, device, &intent)
-                    .await
-                    .map_err(|error| error.with_outcome(Outcome::Unknown))
             }
         }
     }
 
+    /// From its first step on the device is no longer as it was, so no error is final.
     async fn format(
+        &self,
+        connector: &dyn Connector,
+        target: &Target<'_>,
+        device: &Device,
+        intent: &Intent,
+    ) -> Result<bool> {
+        let formatted = self.try_format(connector, target, device, intent).await;
+        formatted.map(|()| true).map_err(|error| error.with_outcome(Outcome::Unknown))
+    }
+
+    async fn try_format(
         &self,
         connector: &dyn Connector,
         target: &Target<'_>,

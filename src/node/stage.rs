@@ -142,9 +142,11 @@ impl Core {
             // It may have been sealed for readers of the raw device, or for an earlier volume behind the same device.
             self.host.set_readonly(&device, false).await?;
         }
-        self.ensure_file_system(connector, Target { order, path, fs, readonly }, &device).await?;
+        let formatted =
+            self.ensure_file_system(connector, Target { order, path, fs, readonly }, &device).await?;
         let mut growth = false;
-        if !readonly {
+        // What was just made is whole, and as large as its device.
+        if !readonly && !formatted {
             phase("check");
             self.host.check(&device, fs).await?;
             failpoint::step("stage.checked");

@@ -64,7 +64,7 @@ async fn a_call_leaves_one_line_with_its_ids_code_and_time() {
     let lines = log.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
     for (line, parts) in lines.iter().zip([
-        ["INFO", "rpc=\"CreateVolume\"", "name=\"v\"", "code=\"OK\"", "seconds="],
+        ["INFO", "rpc=\"CreateVolume\"", "order=\"v\"", "code=\"OK\"", "seconds="],
         ["WARN", "rpc=\"ControllerPublishVolume\"", "node=\"worker-1\"", "code=\"NOT_FOUND\"", "error="],
     ]) {
         for part in parts {

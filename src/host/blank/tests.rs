@@ -12,7 +12,7 @@ fn image(size: u64) -> File {
 }
 
 fn refused(file: &File, size: u64) -> String {
-    let error = prove(file, size, None).unwrap_err();
+    let error = examine(file, size).judge(None).unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::FailedPrecondition, crate::error::Outcome::Refused));
     error.to_string()
 }
@@ -20,7 +20,7 @@ fn refused(file: &File, size: u64) -> String {
 #[test]
 fn zeros_are_blank() {
     for size in [512, 4096, 1 << 20, (3 << 20) + 512, GIB, 15 << 40] {
-        prove(&image(size), size, None).unwrap();
+        examine(&image(size), size).judge(None).unwrap();
     }
 }
 
@@ -58,15 +58,15 @@ fn a_known_header_is_told_before_data_that_lies_lower() {
 #[test]
 fn a_place_that_cannot_be_read_is_an_error_and_not_blank() {
     // Shorter than it claims to be.
-    let error = prove(&image(GIB - 4096), GIB, None).unwrap_err();
+    let error = examine(&image(GIB - 4096), GIB).judge(None).unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Internal, crate::error::Outcome::Unknown));
     assert!(error.to_string().contains("cannot be read at offset"), "{error}");
-    assert_eq!(prove(&image(0), 0, None).unwrap_err().kind(), Kind::FailedPrecondition);
+    assert_eq!(examine(&image(0), 0).judge(None).unwrap_err().kind(), Kind::FailedPrecondition);
 }
 
 #[test]
 fn what_blkid_found_is_reason_enough() {
-    let error = prove(&image(GIB), GIB, Some("crypto_LUKS")).unwrap_err();
+    let error = examine(&image(GIB), GIB).judge(Some("crypto_LUKS")).unwrap_err();
     assert_eq!(error.kind(), Kind::FailedPrecondition);
     assert!(error.to_string().contains("blkid finds crypto_LUKS. "), "{error}");
 }
