@@ -6,7 +6,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
-BASE ?= debian:bookworm-slim
+BASE ?= docker.io/library/debian:bookworm-slim
 
 .PHONY: help demo test lint unit sanity bench image release setup setup-go
 
@@ -44,6 +44,26 @@ sanity: setup-go release ## csi-sanity for mount and block volumes
 bench: release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
 
-image: release ## Builds the container image with docker or buildah: make image BASE=... IMAGE=...
-	@tool=$$(command -v docker || command -v buildah) || { echo "docker or buildah is needed to build an image" >&2; exit 1; }; \
-	"$$tool" build --build-arg BASE="$(BASE)" --build-arg VERSION="$$($(TARGET)/release/fairlead version | head -n 1 | cut -d" " -f2)" --tag "$(IMAGE)" .
+# The build's context is a directory with the binary alone, wherever cargo keeps its target directory.
+# Buildah's chroot isolation needs neither a container runtime nor a network of its own.
+image: release ## Builds the container image with docker or buildah: make image BASE=... IMAGE=... BUILD_FLAGS=...
+	@set -euo pipefail; \
+	if docker info >/dev/null 2>&1; then \
+	  build=(docker build); \
+	else \
+	  if ! command -v buildah >/dev/null; then \
+	    if [[ $$EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then \
+	      echo "neither docker with a running engine nor buildah is here; start the engine, or as root: apt-get install --no-install-recommends buildah" >&2; \
+	      exit 1; \
+	    fi; \
+	    echo "installing buildah"; \
+	    apt-get update -qq; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends buildah >/dev/null; \
+	  fi; \
+	  build=(buildah build --layers --isolation "$${BUILDAH_ISOLATION:-chroot}"); \
+	fi; \
+	context=$$(mktemp -d); trap 'rm -rf "$$context"' EXIT; \
+	install -D -m 0755 "$(TARGET)/release/fairlead" "$$context/target/release/fairlead"; \
+	version=$$("$(TARGET)/release/fairlead" version | awk 'NR == 1 { print $$2 }'); \
+	"$${build[@]}" $(BUILD_FLAGS) --build-arg BASE="$(BASE)" --build-arg VERSION="$$version" --file Dockerfile --tag "$(IMAGE)" "$$context"; \
+	echo "built $(IMAGE) with $${build[0]}"

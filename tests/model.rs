@@ -449,7 +449,9 @@ fn random_operations_agree_with_the_model() {
     let result = TestRunner::new(config).run(&prop::collection::vec(op(), STEPS), |operations| {
         runtime.block_on(async {
             let directory = tempfile::tempdir().unwrap();
-            let mut run = Run::new(directory.path().join("d")).await;
+            let home = directory.path().join("d");
+            std::fs::create_dir(&home).unwrap();
+            let mut run = Run::new(home).await;
             for (number, operation) in operations.iter().enumerate() {
                 run.step(operation).await;
                 if number % 8 == 0 {

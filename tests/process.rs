@@ -46,6 +46,10 @@ impl Driver {
     fn start(lines: &str, prepare: impl FnOnce(&std::path::Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         prepare(directory.path());
+        let data = directory.path().join("data");
+        if !data.exists() {
+            std::fs::create_dir(data).unwrap();
+        }
         let root = directory.path().display();
         let text = format!(
             "endpoint: unix://{root}/s\nhttp: 127.0.0.1:0\n{lines}\nbackends: {{here: {{kind: file, directory: {root}/data}}}}\n"

@@ -83,6 +83,7 @@ pub struct FileFixture {
 impl FileFixture {
     pub fn new(storage: &Arc<Storage>) -> Self {
         let mut config = FileConfig::new(storage.directory());
+        std::fs::create_dir_all(&config.directory).unwrap();
         // The default size is a gibibyte, and many facts share one small file system.
         config.thin_factor = 100.0;
         Self { config, _storage: Arc::clone(storage) }

@@ -62,6 +62,7 @@ impl Bench {
             fs::create_dir_all(root.join(part)).unwrap();
         }
         let config = FileConfig::new(root.join("images"));
+        std::fs::create_dir_all(&config.directory).unwrap();
         let backend = FileBackend::open(config.clone()).await.unwrap();
         let connector: Arc<dyn Connector> = Arc::new(FileConnector::new(config, name(), "worker-1".into()));
         let host: Arc<dyn Host> = Arc::new(Linux::new());

@@ -67,15 +67,13 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Makes the layout where it is missing. The last part of the path is made too, its parent must exist.
+    /// Makes the layout where it is missing. The directory itself must be there: making it could put volumes beside
+    /// storage that is not mounted yet.
     ///
     /// # Errors
-    /// `FailedPrecondition` where the directory is not empty and not ours, or has another version.
+    /// `FailedPrecondition` where the directory is missing, is not empty and not ours, or has another version.
     pub(super) fn open(config: FileConfig) -> Result<Self> {
-        files::make_directory(&config.directory)?;
-        let directory = std::fs::canonicalize(&config.directory)
-            .map_err(|error| Error::io(format!("resolve {}", config.directory.display()), error))?;
-        let client = Self { config, directory };
+        let client = Self { directory: resolve(&config.directory)?, config };
         let names = files::names(&client.directory)?;
         if !names.iter().any(|name| name == "format.json" || name == "lock") {
             client.refuse_foreign(&names)?;
@@ -98,9 +96,7 @@ impl Client {
     /// # Errors
     /// `FailedPrecondition` where it is not ours.
     pub(super) fn existing(config: FileConfig) -> Result<Self> {
-        let directory = std::fs::canonicalize(&config.directory)
-            .map_err(|error| Error::io(format!("resolve {}", config.directory.display()), error))?;
-        let client = Self { config, directory };
+        let client = Self { directory: resolve(&config.directory)?, config };
         client.check_format()?;
         Ok(client)
     }
@@ -299,6 +295,17 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// The directory as the kernel spells it in what it tells of loop devices.
+fn resolve(directory: &Path) -> Result<PathBuf> {
+    std::fs::canonicalize(directory).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::precondition(format!(
+            "the directory {} does not exist: mount its storage, or make it",
+            directory.display()
+        )),
+        _ => Error::io(format!("resolve {}", directory.display()), error),
+    })
 }
 
 /// Seconds since 1970.
