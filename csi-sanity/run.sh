@@ -53,7 +53,9 @@ EOF
     failed=1
   fi
   echo "csi-sanity $kind: $(wc -l <"$run/skipped") skipped, each with its reason in csi-sanity/skips.txt"
-  kill "${PIDS[-1]}" && wait "${PIDS[-1]}" || true
+  kill "${PIDS[-1]}"
+  # It must end in order, too.
+  wait "${PIDS[-1]}" || { echo "the driver ended with status $?" >&2; failed=1; }
   unset 'PIDS[-1]'
 done
 exit "$failed"

@@ -3,11 +3,12 @@
 # usage: tests/leaks.sh COMMAND...
 set -euo pipefail
 
+# grep answers 1 where there is nothing, which is what is hoped for here.
 state() {
   findmnt --raw --noheadings --output TARGET | grep -E 'fairlead|/\.tmp' | sed 's/^/mount /' || true
   losetup --list --noheadings --raw --output NAME,BACK-FILE | grep -E 'fairlead|/\.tmp' | sed 's/^/loop /' || true
   pgrep -ax fairlead | sed 's/^/process /' || true
-  find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'fairlead*' ! -name '*.log' | sed 's/^/file /' || true
+  find "${TMPDIR:-/tmp}" -maxdepth 1 \( -name 'fairlead*' -o -name '.tmp*' \) | sed 's/^/file /' || true
 }
 
 before=$(state | sort)

@@ -5,8 +5,9 @@ set -euo pipefail
 
 declare -A package=(
   [mkfs.ext4]=e2fsprogs [resize2fs]=e2fsprogs [mkfs.xfs]=xfsprogs [xfs_growfs]=xfsprogs [mkfs.btrfs]=btrfs-progs
-  [blkid]=util-linux [losetup]=util-linux [findmnt]=util-linux [cryptsetup]=cryptsetup-bin [sgdisk]=gdisk
-  [cc]=gcc [make]=make [jq]=jq [curl]=curl
+  [blkid]=util-linux [losetup]=mount [findmnt]=util-linux [cryptsetup]=cryptsetup-bin [sgdisk]=gdisk [pvcreate]=lvm2 [xfs_io]=xfsprogs [cmp]=diffutils
+  [mount]=mount [pgrep]=procps
+  [cc]=gcc
 )
 missing=()
 for tool in "${!package[@]}"; do
