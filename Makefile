@@ -45,7 +45,8 @@ bench: release ## Measures size, start, memory, calls, throughput; prints a tabl
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
 
 # The build's context is a directory with the binary alone, wherever cargo keeps its target directory.
-# Buildah's chroot isolation needs neither a container runtime nor a network of its own.
+# Buildah's chroot isolation needs neither a container runtime nor a network of its own; its layers are kept, so the
+# tools are not fetched again (BUILD_FLAGS=--no-cache does).
 image: release ## Builds the container image with docker or buildah: make image BASE=... IMAGE=... BUILD_FLAGS=...
 	@set -euo pipefail; \
 	if docker info >/dev/null 2>&1; then \
