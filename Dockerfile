@@ -1,7 +1,7 @@
 # The driver and the tools that it runs, nothing else of its own. `make image` builds the binary first.
 # BASE must be a Debian release whose C library is not older than the one the binary was built with.
 # Its name is given in full: buildah has no default registry.
-ARG BASE=docker.io/library/debian:bookworm-slim
+ARG BASE=debian:bookworm-slim
 FROM ${BASE}
 # mkfs, fsck and resize for the file systems that the driver makes, and blkid for its proof of a blank device.
 RUN apt-get update \

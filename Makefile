@@ -6,28 +6,25 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
-BASE ?= docker.io/library/debian:bookworm-slim
+BASE ?= debian:bookworm-slim
 
-.PHONY: help demo test lint unit sanity bench image release setup setup-go
+.PHONY: help demo test lint unit sanity bench image release setup-build setup-test setup-go
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
-setup:
-	@tests/setup.sh
+setup-build setup-test setup-go: setup-%:
+	@tests/setup.sh $*
 
-setup-go:
-	@tests/setup.sh go
-
-release: setup
+release: setup-build
 	$(CARGO) build --locked --release
 
-demo: release ## Shows a volume's life on this machine, step by step (root)
+demo: setup-test release ## Shows a volume's life on this machine, step by step (root)
 	$(TARGET)/release/fairlead demo
 
 test: lint unit sanity ## Runs everything: lint, all tests, csi-sanity (root)
 
-lint: setup $(DENY) ## Formatting, lints, licences and bans
+lint: setup-build $(DENY) ## Formatting, lints, licences and bans
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
@@ -35,13 +32,13 @@ lint: setup $(DENY) ## Formatting, lints, licences and bans
 $(DENY):
 	$(CARGO) install --locked --root $(dir $(patsubst %/,%,$(dir $@))) --version $(DENY_VERSION) cargo-deny
 
-unit: setup ## All of the project's own tests, on real loop devices and mounts
+unit: setup-test ## All of the project's own tests, on real loop devices and mounts
 	tests/leaks.sh $(CARGO) test --locked --all-features
 
 sanity: setup-go release ## csi-sanity for mount and block volumes
 	tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead
 
-bench: release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
+bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
 
 # The build's context is a directory with the binary alone, wherever cargo keeps its target directory.

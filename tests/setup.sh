@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests need from Debian's packages (as root), or says what is missing.
-# usage: tests/setup.sh [go]
+# Installs what is needed from Debian's packages (as root), or says what is missing.
+# usage: tests/setup.sh build|test|go    (each needs all that the one before it needs)
 set -euo pipefail
 
-declare -A package=(
+declare -A package=([cc]=gcc)
+[[ ${1:?build, test or go} == build ]] || package+=(
   [mkfs.ext4]=e2fsprogs [resize2fs]=e2fsprogs [mkfs.xfs]=xfsprogs [xfs_growfs]=xfsprogs [mkfs.btrfs]=btrfs-progs
   [blkid]=util-linux [losetup]=mount [findmnt]=util-linux [cryptsetup]=cryptsetup-bin [sgdisk]=gdisk [pvcreate]=lvm2 [xfs_io]=xfsprogs [cmp]=diffutils
   [mount]=mount [pgrep]=procps
-  [cc]=gcc
 )
 missing=()
 for tool in "${!package[@]}"; do
@@ -29,10 +29,10 @@ if ((${#missing[@]})); then
 fi
 
 command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)" >&2; exit 1; }
-if [[ ${1:-} == go ]]; then
+if [[ $1 == go ]]; then
   command -v go >/dev/null || { echo "go is missing: csi-sanity is built from its Go module, install Go 1.26 or newer" >&2; exit 1; }
 fi
-if [[ $EUID -ne 0 ]]; then
+if [[ $1 != build && $EUID -ne 0 ]]; then
   echo "root is needed: the driver is tested on real loop devices and mounts (try sudo)" >&2
   exit 1
 fi
