@@ -35,7 +35,10 @@ async fn show(directory: PathBuf) -> Result<()> {
     let mut servers = Servers::new(&directory)?;
     let told = tokio::select! {
         told = tell(&mut servers) => told,
-        () = interrupted() => Err(Error::precondition("interrupted")),
+        () = interrupted() => {
+            println!("interrupted");
+            Err(Error::precondition("interrupted"))
+        }
     };
     let cleaned =
         timed("clean up: unpublish, unstage, detach, delete, stop the servers", servers.clean_up()).await;
