@@ -25,8 +25,8 @@ pub use registry::{Backends, BackendsBuilder};
 
 use crate::error::{Error, Kind, Result};
 use crate::volume::{
-    Access, Attachment, Bytes, GroupSnapshot, Health, NativeId, NodeId, Owner, Parameters, SizeRange,
-    SizeRules, Snapshot, Source, Topology, TopologyRequirement, Volume,
+    Access, Attachment, Bytes, Content, GroupSnapshot, Health, NativeId, NodeId, Owner, Parameters,
+    SizeRange, SizeRules, Snapshot, Source, Topology, TopologyRequirement, Volume,
 };
 
 /// An order for a volume.
@@ -417,11 +417,26 @@ pub trait Connector: Debug + Send + Sync {
     /// `Busy` while something has the device open.
     async fn disconnect(&self, volume: &NativeId) -> Result<()>;
 
-    /// Records that the volume has been formatted and must never be again. No-op where the cloud keeps no such record
-    /// that a node may write.
+    /// What the back end's record says of the volume's content now, and will still say after a loss of power. `None`
+    /// where the cloud keeps no such record that a node can read.
     ///
     /// # Errors
-    /// Where the record cannot be written.
+    /// `NotFound` for a missing volume; where the record cannot be read.
+    async fn content(&self, volume: &NativeId) -> Result<Option<Content>>;
+
+    /// Records, durably, that the volume was proven blank and that mkfs is about to begin: [`Content::Formatting`].
+    /// No-op where the cloud keeps no such record that a node may write.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` where the record says that it holds data, `NotFound` for a missing volume; where the record
+    /// cannot be written.
+    async fn mark_formatting(&self, volume: &NativeId) -> Result<()>;
+
+    /// Records, durably, that the volume has been formatted, or may be written from now on, and must never be formatted
+    /// again: [`Content::Data`]. No-op where the cloud keeps no such record that a node may write.
+    ///
+    /// # Errors
+    /// `NotFound` for a missing volume; where the record cannot be written.
     async fn mark_formatted(&self, volume: &NativeId) -> Result<()>;
 
     /// The faults of a volume as this node sees them.

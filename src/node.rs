@@ -47,6 +47,7 @@ pub const STEPS: &[&str] = &[
     "stage.checked",
     "stage.proved",
     "stage.intent",
+    "stage.formatting-marked",
     "stage.formatted",
     "stage.marked",
     "stage.intent-removed",

@@ -53,6 +53,7 @@ enum Op {
     Expand { name: u8, mib: u64 },
     Attach { name: u8, node: u8, mode: usize, readonly: bool },
     Detach { name: u8, node: Option<u8> },
+    BeginFormat(u8),
     Format(u8),
     Snapshot { name: u8, volume: u8 },
     DeleteSnapshot(u8),
@@ -76,6 +77,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0..7_u8, 0..4_u8, 0..MODES.len(), any::<bool>())
             .prop_map(|(name, node, mode, readonly)| Op::Attach { name, node, mode, readonly }),
         3 => (0..7_u8, prop::option::of(0..4_u8)).prop_map(|(name, node)| Op::Detach { name, node }),
+        1 => (0..7_u8).prop_map(Op::BeginFormat),
         1 => (0..7_u8).prop_map(Op::Format),
         3 => (0..4_u8, 0..7_u8).prop_map(|(name, volume)| Op::Snapshot { name, volume }),
         2 => (0..4_u8).prop_map(Op::DeleteSnapshot),
@@ -296,6 +298,22 @@ impl Run {
                 if let Some(volume) = self.model.volumes.get_mut(&name) {
                     volume.attached.retain(|known, _| node.as_ref().is_some_and(|node| node != known));
                 }
+            }
+            Op::BeginFormat(name) => {
+                let name = volume_name(*name);
+                let node = Self::node(&self.config, "n0");
+                let got = plain(node.mark_formatting(&id(&name)).await);
+                let expected = match self.model.volumes.get_mut(&name) {
+                    None => Err(Kind::NotFound),
+                    Some(volume) if volume.content == Content::Data => Err(Kind::FailedPrecondition),
+                    Some(volume) => {
+                        volume.content = Content::Formatting;
+                        Ok(())
+                    }
+                };
+                assert_eq!(got, expected);
+                let known = self.model.volumes.get(&name).map(|volume| Some(volume.content));
+                assert_eq!(plain(node.content(&id(&name)).await), known.ok_or(Kind::NotFound));
             }
             Op::Format(name) => {
                 let name = volume_name(*name);

@@ -338,6 +338,66 @@ async fn an_interrupted_mkfs_is_made_again_but_only_for_its_own_attachment() {
 }
 
 #[tokio::test]
+async fn an_interrupted_mkfs_that_was_unstaged_is_made_again_on_any_node() {
+    for fs in FsType::ALL {
+        for server in ["worker-1", "worker-2"] {
+            let bench = Bench::new().await;
+            let stage = bench.volume("v", mount(fs, &[])).await;
+            let image = fs::OpenOptions::new().write(true).open(bench.image(&stage)).unwrap();
+            for offset in [64 << 10, 100 << 20] {
+                image.write_all_at(&[7; 4096], offset).unwrap();
+            }
+            let error = bench.node.stage(&stage).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::FailedPrecondition, "without the record it may be data: {error}");
+            bench.mark_formatting(&stage.volume).await;
+            bench.node.unstage(&stage.volume, &stage.path).await.unwrap();
+            bench.detach(&stage.volume).await;
+
+            let node = bench.other_node().await;
+            let node = if server == "worker-2" { &node } else { &bench.node };
+            let mut stage = bench.attach_to(server, "v", mount(fs, &[]), false).await;
+            stage.path = bench.staging(server);
+            assert_eq!(stage.attachment.content, Content::Formatting);
+            node.stage(&stage).await.unwrap();
+            assert_eq!(bench.content(&stage.volume).await, Content::Data);
+            fs::write(stage.path.join("file"), "kept").unwrap();
+            for _ in 0..2 {
+                node.unstage(&stage.volume, &stage.path).await.unwrap();
+                // The attachment still tells of the interrupted try.
+                node.stage(&stage).await.unwrap();
+                assert_eq!(fs::read_to_string(stage.path.join("file")).unwrap(), "kept");
+            }
+            node.unstage(&stage.volume, &stage.path).await.unwrap();
+            image.write_all_at(&vec![0; 4 << 20], 0).unwrap();
+            let error = node.stage(&stage).await.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.outcome()),
+                (Kind::FailedPrecondition, Outcome::Refused),
+                "{error}"
+            );
+            assert_eq!((bench.mounts(), bench.loops()), (0, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_raw_device_is_data_as_soon_as_it_is_staged_for_writing() {
+    for begun in [false, true] {
+        let bench = Bench::new().await;
+        let stage = bench.volume("v", AccessKind::Block).await;
+        if begun {
+            bench.mark_formatting(&stage.volume).await;
+        }
+        bench.node.stage(&stage).await.unwrap();
+        assert_eq!(bench.content(&stage.volume).await, Content::Data);
+        bench.node.unstage(&stage.volume, &stage.path).await.unwrap();
+        let as_mount = Stage { access: bench.access(mount(FsType::Ext4, &[])), ..stage };
+        let error = bench.node.stage(&as_mount).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (Kind::FailedPrecondition, Outcome::Refused), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn flags_are_in_force_and_other_flags_already_exist() {
     for fs in FsType::ALL {
         let bench = Bench::new().await;

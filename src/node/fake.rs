@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::host::{Host, Mount, PathKind, Signature, Usage};
-use crate::volume::{Attachment, Bytes, FsType, Health, NativeId};
+use crate::volume::{Attachment, Bytes, Content, FsType, Health, NativeId};
 
 /// What is on a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub(super) enum Disk {
 pub(super) struct Image {
     pub(super) disk: Disk,
     pub(super) size: Bytes,
-    pub(super) marked: bool,
+    /// What the back end's record says, where it keeps one.
+    pub(super) content: Content,
     /// The device's number and its size as the kernel knows it.
     pub(super) device: Option<(u64, Bytes)>,
 }
@@ -66,6 +67,8 @@ pub(super) struct State {
     pub(super) formats: usize,
     pub(super) destroyed: usize,
     pub(super) fuse: Option<(usize, Cut)>,
+    /// The back end keeps no record of the contents that a node can read.
+    pub(super) unrecorded: bool,
     changes: usize,
     off: bool,
     next: u64,
@@ -96,6 +99,22 @@ impl Machine {
     fn read<T>(&self, look: impl FnOnce(&State) -> Result<T>) -> Result<T> {
         let state = self.state();
         if state.off { off() } else { look(&state) }
+    }
+
+    fn mark(&self, volume: &NativeId, content: Content) -> Result<()> {
+        self.change(|state, _| {
+            let unrecorded = state.unrecorded;
+            let image =
+                state.images.get_mut(volume.as_str()).ok_or_else(|| Error::not_found("no such volume"))?;
+            if unrecorded {
+                return Ok(());
+            }
+            if (image.content, content) == (Content::Data, Content::Formatting) {
+                return Err(Error::precondition("the record says that it holds data"));
+            }
+            image.content = content;
+            Ok(())
+        })
     }
 
     fn change<T>(&self, effect: impl FnOnce(&mut State, bool) -> Result<T>) -> Result<T> {
@@ -479,13 +498,20 @@ impl Connector for Cloud {
         })
     }
 
-    async fn mark_formatted(&self, volume: &NativeId) -> Result<()> {
-        self.0.change(|state, _| {
+    async fn content(&self, volume: &NativeId) -> Result<Option<Content>> {
+        self.0.read(|state| {
             let image =
-                state.images.get_mut(volume.as_str()).ok_or_else(|| Error::not_found("no such volume"))?;
-            image.marked = true;
-            Ok(())
+                state.images.get(volume.as_str()).ok_or_else(|| Error::not_found("no such volume"))?;
+            Ok((!state.unrecorded).then_some(image.content))
         })
+    }
+
+    async fn mark_formatting(&self, volume: &NativeId) -> Result<()> {
+        self.0.mark(volume, Content::Formatting)
+    }
+
+    async fn mark_formatted(&self, volume: &NativeId) -> Result<()> {
+        self.0.mark(volume, Content::Data)
     }
 
     async fn health(&self, volume: &NativeId) -> Result<Health> {

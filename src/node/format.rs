@@ -1,8 +1,10 @@
 //! Makes a file system on a device that is proven blank, or on one whose only content is our own interrupted try.
 //!
-//! An *intent*, a small file in the staging directory while nothing is mounted there, says that this attachment's
-//! device was proven blank and that mkfs may have begun. It is removed, durably, before the first mount. So while it is
-//! there nobody has written to the volume but mkfs, and mkfs may simply run again.
+//! Two things tell of such a try. The back end's record, where it keeps one, says [`Content::Formatting`], to every node
+//! and for as long as it takes. An *intent*, a small file in the staging directory while nothing is mounted there, says
+//! for this attachment alone that its device was proven blank and that mkfs may have begun. Before the volume is handed
+//! to anybody who may write, the record says [`Content::Data`] and the intent is removed, both durably. So while either
+//! tells of a try nobody has written to the volume but mkfs, and mkfs may simply run again.
 
 use std::path::{Path, PathBuf};
 
@@ -59,12 +61,19 @@ impl Core {
             size: device.size,
             fs,
         };
-        let found = self.host.read_small(&intent_path(path)).await?;
-        let begun = order.attachment.content == Content::New
-            && found.as_deref().and_then(|text| serde_json::from_str(text).ok()).as_ref() == Some(&intent);
+        let content = content(connector, order).await?;
+        let begun = match content {
+            Content::New => {
+                let found = self.host.read_small(&intent_path(path)).await?;
+                found.as_deref().and_then(|text| serde_json::from_str(text).ok()).as_ref() == Some(&intent)
+            }
+            Content::Formatting => true,
+            // Whatever an intent says.
+            Content::Data => false,
+        };
         // The usual case first: the proof asks blkid too, so a new volume is probed once.
         let mut unproven = None;
-        if !begun && may_format(&target, device).is_ok() {
+        if !begun && may_format(&target, content, device).is_ok() {
             phase("prove");
             match self.host.prove_blank(device).await {
                 Ok(()) => {
@@ -82,8 +91,7 @@ impl Core {
             ))),
             Signature::Fs(_) if !begun => {
                 if !readonly {
-                    // Before the first mount, also where it is void: what is mounted may be written.
-                    self.host.remove_file(&intent_path(path)).await?;
+                    self.hand_out(connector, order, path, content).await?;
                 }
                 Ok(false)
             }
@@ -95,7 +103,7 @@ impl Core {
                  one of them is data: wipe those that are stale by hand"
             ))),
             Signature::None | Signature::Fs(_) => {
-                may_format(&target, device)?;
+                may_format(&target, content, device)?;
                 match unproven {
                     Some(error) => Err(error),
                     // Begun: what is there is our own interrupted mkfs.
@@ -103,6 +111,31 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// A raw device is about to be handed out for writing.
+    pub(super) async fn hand_out_raw(
+        &self,
+        connector: &dyn Connector,
+        order: &Stage,
+        path: &Path,
+    ) -> Result<()> {
+        let content = content(connector, order).await?;
+        self.hand_out(connector, order, path, content).await
+    }
+
+    /// From here on what is on the volume is somebody's data. The intent goes also where it is void.
+    async fn hand_out(
+        &self,
+        connector: &dyn Connector,
+        order: &Stage,
+        path: &Path,
+        content: Content,
+    ) -> Result<()> {
+        if content != Content::Data {
+            connector.mark_formatted(&order.volume.native).await?;
+        }
+        self.host.remove_file(&intent_path(path)).await
     }
 
     /// From its first step on the device is no longer as it was, so no error is final.
@@ -128,6 +161,8 @@ impl Core {
             .map_err(|error| Error::internal("the formatting intent cannot be written").caused_by(error))?;
         self.host.write_durable(&intent_path(target.path), &text).await?;
         failpoint::step("stage.intent");
+        connector.mark_formatting(&target.order.volume.native).await?;
+        failpoint::step("stage.formatting-marked");
         phase("format");
         self.host.format(device, target.fs).await?;
         failpoint::step("stage.formatted");
@@ -152,16 +187,27 @@ impl Core {
     }
 }
 
-/// What the order itself says against formatting.
-fn may_format(target: &Target<'_>, device: &Device) -> Result<()> {
-    let Target { order, fs, readonly, .. } = *target;
+/// What is known of the content now. That it is data is true for good, whoever tells it.
+async fn content(connector: &dyn Connector, order: &Stage) -> Result<Content> {
+    match order.attachment.content {
+        Content::Data => Ok(Content::Data),
+        // What was told may be outdated: without a record, whoever formatted it since has left no trace in the order.
+        Content::New | Content::Formatting => {
+            Ok(connector.content(&order.volume.native).await?.unwrap_or(Content::New))
+        }
+    }
+}
+
+/// What content and order say against formatting.
+fn may_format(target: &Target<'_>, content: Content, device: &Device) -> Result<()> {
+    let Target { fs, readonly, .. } = *target;
     let refuse = |why: &str| {
         Err(Error::precondition(format!(
             "the volume should hold {fs}, but no finished file system is found on it; it is not formatted, because {why}"
         )))
     };
-    if order.attachment.content != Content::New {
-        return refuse("it was made from a source or formatted before, so it may hold data");
+    if content == Content::Data {
+        return refuse("it was made from a source, or formatted or used before, so it may hold data");
     }
     if readonly {
         return refuse("it is to be used read-only: use it once for writing first");

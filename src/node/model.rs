@@ -8,7 +8,7 @@ use super::{Node, NodeConfig};
 use crate::backend::Connector;
 use crate::host::Host;
 use crate::metrics::Metrics;
-use crate::volume::{Bytes, Topology};
+use crate::volume::{Bytes, Content, Topology};
 
 /// A node named `worker-1` that can reach the blank volume `here/v` of 512 MiB; `/kubelet/staging` and
 /// `/kubelet/pods` are there.
@@ -19,7 +19,7 @@ pub(crate) fn node() -> Node {
         for directory in ["/", "/dev", "/kubelet", "/kubelet/staging", "/kubelet/pods"] {
             state.paths.insert(directory.into(), Entry::Directory);
         }
-        let image = Image { disk: Disk::Blank, size: Bytes::mib(512), marked: false, device: None };
+        let image = Image { disk: Disk::Blank, size: Bytes::mib(512), content: Content::New, device: None };
         state.images.insert("v".into(), image);
     }
     let cloud: Arc<dyn Connector> = Arc::new(Cloud(Arc::clone(&machine)));

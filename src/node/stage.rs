@@ -72,7 +72,7 @@ impl Core {
         let device = self.connect(connector, order).await?;
         failpoint::step("stage.connected");
         match wanted {
-            None => self.stage_block(order, path, &device).await,
+            None => self.stage_block(connector, order, path, &device).await,
             Some(wanted) => self.stage_file_system(connector, order, wanted, path, device).await,
         }
     }
@@ -94,7 +94,13 @@ impl Core {
     }
 
     /// Nothing is mounted for a raw device: kubelet removes what is in its staging directory.
-    async fn stage_block(&self, order: &Stage, path: &Path, device: &Device) -> Result<()> {
+    async fn stage_block(
+        &self,
+        connector: &dyn Connector,
+        order: &Stage,
+        path: &Path,
+        device: &Device,
+    ) -> Result<()> {
         let table = self.table().await?;
         if table.top(path).is_some() {
             return Err(occupied("something is mounted at the staging path"));
@@ -103,6 +109,10 @@ impl Core {
         if uses.iter().any(|found| !found.node) {
             let at = targets(uses.iter().filter(|found| !found.node));
             return Err(occupied(format!("the volume is staged as a file system at {at}")));
+        }
+        // Not by the access mode: a target may be published with another one.
+        if !order.attachment.readonly {
+            self.hand_out_raw(connector, order, path).await?;
         }
         let readonly = order.attachment.readonly || order.access.mode.read_only();
         // While it is published, its targets decide.

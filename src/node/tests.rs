@@ -30,7 +30,7 @@ impl Rig {
                 state.paths.insert(directory.into(), Entry::Directory);
             }
             for name in ["v", "w"] {
-                let image = Image { disk: Disk::Blank, size: SIZE, marked: false, device: None };
+                let image = Image { disk: Disk::Blank, size: SIZE, content: Content::New, device: None };
                 state.images.insert(name.into(), image);
             }
         }
@@ -50,6 +50,21 @@ impl Rig {
         let connectors = BTreeMap::from([("here".parse().unwrap(), cloud)]);
         let host: Arc<dyn Host> = Arc::<Machine>::clone(machine);
         (Node::new(config, host, connectors, Arc::clone(&metrics)), metrics)
+    }
+
+    /// Where the back end keeps a record of the contents, or does not.
+    fn with(recorded: bool) -> Self {
+        let rig = Self::new();
+        rig.machine.state().unrecorded = !recorded;
+        rig
+    }
+
+    fn record(&self, content: Content) {
+        self.machine.state().images.get_mut("v").unwrap().content = content;
+    }
+
+    fn recorded(&self) -> Content {
+        self.machine.state().images["v"].content
     }
 
     /// Another process on the same machine, after the end of the one before.
@@ -177,11 +192,12 @@ async fn a_volume_lives_its_life_with_each_call_made_twice() {
 /// never formatted over, and nothing is left at the end.
 #[tokio::test]
 async fn the_retry_completes_wherever_the_process_ended() {
-    for kind in kinds() {
+    let rigs = kinds().into_iter().flat_map(|kind| [(kind.clone(), true), (kind, false)]);
+    for (kind, recorded) in rigs {
         for cut in [Cut::Before, Cut::Half, Cut::After] {
             let mut ends = 0;
             loop {
-                let mut rig = Rig::new();
+                let mut rig = Rig::with(recorded);
                 rig.machine.state().fuse = Some((ends + 1, cut));
                 let before = ends;
                 let (stage, publish) = (stage(kind.clone()), publish(kind.clone(), "p"));
@@ -266,13 +282,15 @@ async fn only_what_is_new_and_proven_blank_is_formatted() {
         assert!(!rig.connected(), "{what}: a refusal leaves nothing behind");
     }
     for disk in [Disk::Garbage, Disk::Fs { fs: Ext4, size: SIZE, written: false }, Disk::Blank] {
-        let rig = Rig::new();
-        rig.set(disk);
-        rig.machine.state().paths.insert(INTENT.into(), intent("here/v", "1", SIZE, "ext4"));
-        rig.node.stage(&stage(mount(Ext4, &[]))).await.unwrap();
-        let state = rig.machine.state();
-        assert_eq!((state.formats, state.images["v"].marked), (1, true));
-        assert_eq!(state.paths.get(Path::new(INTENT)), None);
+        for recorded in [true, false] {
+            let rig = Rig::with(recorded);
+            rig.set(disk.clone());
+            rig.machine.state().paths.insert(INTENT.into(), intent("here/v", "1", SIZE, "ext4"));
+            rig.node.stage(&stage(mount(Ext4, &[]))).await.unwrap();
+            assert_eq!(rig.recorded(), if recorded { Content::Data } else { Content::New });
+            let state = rig.machine.state();
+            assert_eq!((state.formats, state.paths.get(Path::new(INTENT))), (1, None));
+        }
     }
     // The next attachment of the same volume cannot use it: another node may have had the volume in between.
     let rig = Rig::new();
@@ -281,6 +299,121 @@ async fn only_what_is_new_and_proven_blank_is_formatted() {
     let mut order = stage(mount(Ext4, &[]));
     order.attachment.nonce = "2".into();
     assert_eq!(rig.node.stage(&order).await.unwrap_err().kind(), Kind::FailedPrecondition);
+}
+
+/// The process ends at every change of a stage and the pod is gone by then: unstage takes the intent away. The record
+/// still lets the next stage complete, with the same attachment or with another one elsewhere.
+#[tokio::test]
+async fn an_interrupted_mkfs_is_made_again_also_after_unstage() {
+    for (fs, elsewhere) in FsType::ALL.into_iter().flat_map(|fs| [(fs, false), (fs, true)]) {
+        for cut in [Cut::Before, Cut::Half, Cut::After] {
+            let (mut ends, mut half_made) = (0, 0);
+            loop {
+                let mut rig = Rig::new();
+                rig.machine.state().fuse = Some((ends + 1, cut));
+                let mut order = stage(mount(fs, &[]));
+                if rig.node.stage(&order).await.is_ok() {
+                    break;
+                }
+                ends += 1;
+                rig.restart();
+                rig.node.unstage(&id(), &order.path).await.unwrap();
+                assert_eq!(rig.machine.state().paths.get(Path::new(INTENT)), None);
+                assert!(!rig.connected());
+                half_made += usize::from(rig.machine.state().images["v"].disk == Disk::Garbage);
+                if elsewhere {
+                    order.path = "/kubelet/pods".into();
+                    (order.attachment.nonce, order.attachment.content) = ("2".into(), rig.recorded());
+                }
+                rig.node.stage(&order).await.unwrap();
+                assert_eq!((rig.mounted(), rig.recorded()), (vec![order.path.clone()], Content::Data));
+                assert_eq!(rig.machine.state().destroyed, 0);
+            }
+            assert!(ends >= 8, "{cut:?}: only {ends} changes were cut");
+            assert_eq!(half_made, usize::from(cut == Cut::Half), "{cut:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_been_written_is_never_formatted() {
+    use FsType::{Ext4, Xfs};
+    let begun = || Some(intent("here/v", "1", SIZE, "ext4"));
+    // Whether there is a record, what was told, what the record says.
+    let cases = [
+        ("record Data, intent", true, Content::New, Content::Data, Disk::Garbage, begun()),
+        ("record Data, blank", true, Content::New, Content::Data, Disk::Blank, begun()),
+        ("record Data, told Formatting", true, Content::Formatting, Content::Data, Disk::Garbage, None),
+        ("told Data, record Formatting", true, Content::Data, Content::Formatting, Disk::Garbage, begun()),
+        ("told Formatting, no record", false, Content::Formatting, Content::New, Disk::Garbage, None),
+        ("Formatting, another's", true, Content::Formatting, Content::Formatting, formatted(Xfs), None),
+        ("Formatting, LUKS", true, Content::New, Content::Formatting, Disk::Other("crypto_LUKS"), None),
+        ("Formatting, several", true, Content::New, Content::Formatting, Disk::Ambivalent, None),
+    ];
+    for (what, recorded, told, record, disk, entry) in cases {
+        let rig = Rig::with(recorded);
+        rig.set(disk.clone());
+        rig.record(record);
+        if let Some(entry) = entry {
+            rig.machine.state().paths.insert(INTENT.into(), entry);
+        }
+        let mut order = stage(mount(Ext4, &[]));
+        order.attachment.content = told;
+        let error = rig.node.stage(&order).await.unwrap_err();
+        let found = (error.kind(), error.outcome());
+        assert_eq!(found, (Kind::FailedPrecondition, Outcome::Refused), "{what}: {error}");
+        assert_eq!(rig.recorded(), record, "{what}");
+        assert_eq!(rig.machine.state().images["v"].disk, disk, "{what}");
+        assert!(!rig.connected(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_raw_device_is_data_before_anybody_can_write_to_it() {
+    for (recorded, record) in [(true, Content::New), (true, Content::Formatting), (false, Content::New)] {
+        let rig = Rig::with(recorded);
+        rig.record(record);
+        rig.machine.state().paths.insert(INTENT.into(), intent("here/v", "1", SIZE, "ext4"));
+        rig.node.stage(&stage(AccessKind::Block)).await.unwrap();
+        assert_eq!(rig.recorded(), if recorded { Content::Data } else { record });
+        assert_eq!(rig.machine.state().paths.get(Path::new(INTENT)), None);
+        rig.set(Disk::Other("a user's bytes"));
+        for unstaged in [false, true] {
+            if unstaged {
+                rig.node.unstage(&id(), Path::new(STAGING)).await.unwrap();
+            }
+            for disk in [Disk::Other("a user's bytes"), Disk::Garbage] {
+                rig.set(disk.clone());
+                let error = rig.node.stage(&stage(mount(FsType::Ext4, &[]))).await.unwrap_err();
+                assert_eq!(error.kind(), Kind::FailedPrecondition, "{error}");
+                assert_eq!(rig.machine.state().images["v"].disk, disk);
+            }
+        }
+    }
+    for record in [Content::New, Content::Formatting] {
+        let rig = Rig::new();
+        rig.record(record);
+        let mut reader = stage(AccessKind::Block);
+        (reader.attachment.readonly, reader.access.mode) = (true, AccessMode::SingleNodeReaderOnly);
+        rig.node.stage(&reader).await.unwrap();
+        assert_eq!(rig.recorded(), record, "nobody wrote");
+    }
+    // A staged reader may be published for writing where the attachment allows it.
+    let rig = Rig::new();
+    let mut order = stage(AccessKind::Block);
+    order.access.mode = AccessMode::SingleNodeReaderOnly;
+    rig.node.stage(&order).await.unwrap();
+    assert_eq!(rig.recorded(), Content::Data);
+}
+
+#[tokio::test]
+async fn a_found_file_system_is_data_before_it_is_mounted_for_writing() {
+    for (flags, recorded) in [(&["noatime"][..], Content::Data), (&["ro"], Content::New)] {
+        let rig = Rig::new();
+        rig.set(formatted(FsType::Ext4));
+        rig.node.stage(&stage(mount(FsType::Ext4, flags))).await.unwrap();
+        assert_eq!((rig.recorded(), rig.machine.state().formats), (recorded, 0));
+    }
 }
 
 #[tokio::test]

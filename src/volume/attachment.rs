@@ -13,13 +13,18 @@ const KEY: &str = "attachment";
 /// The version of its JSON form.
 const VERSION: u32 = 1;
 
-/// What is known of a volume's content. Only [`Content::New`] may ever be formatted.
+/// What is known of a volume's content. It goes on in this order and never back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Content {
-    /// Ordered from nothing and never formatted, as far as the back end was told.
+    /// Ordered from nothing and never formatted, as far as the back end was told: it may be, once it is proven blank.
     New,
-    /// Made from a source, formatted before, or not made by this driver: its content is somebody's data.
+    /// Ordered from nothing and proven blank; mkfs has begun and is not known to have finished. Nobody else has written
+    /// to it, so mkfs may run again. This holds of a live record alone: what was told earlier may be outdated, and
+    /// counts as [`Content::New`].
+    Formatting,
+    /// Made from a source, formatted, handed out for writing, or not made by this driver: its content is somebody's
+    /// data, and it is never formatted.
     Data,
 }
 

@@ -219,8 +219,28 @@ pub async fn formatting_is_remembered(fixture: &dyn Fixture) {
     let attachment = backend.attach(&writer(&volume, &nodes[0])).await.unwrap();
     assert_eq!(attachment.content, Content::New);
     let connector = fixture.connector(&nodes[0]);
+    let recorded = connector.content(&volume).await.unwrap();
+    if recorded.is_some() {
+        assert_eq!(recorded, Some(Content::New));
+        for _ in 0..2 {
+            connector.mark_formatting(&volume).await.unwrap();
+            let other = fixture.connector(&nodes[1]);
+            assert_eq!(
+                other.content(&volume).await.unwrap(),
+                Some(Content::Formatting),
+                "every node sees it"
+            );
+        }
+        let told = fixture.backend().await.attach(&writer(&volume, &nodes[0])).await.unwrap();
+        assert_eq!((told.content, told.nonce.as_str()), (Content::Formatting, attachment.nonce.as_str()));
+    }
     for _ in 0..2 {
         connector.mark_formatted(&volume).await.unwrap();
+    }
+    if recorded.is_some() {
+        assert_eq!(connector.content(&volume).await.unwrap(), Some(Content::Data));
+        refused(connector.mark_formatting(&volume).await, Kind::FailedPrecondition);
+        assert_eq!(connector.content(&volume).await.unwrap(), Some(Content::Data), "never back");
     }
     let again = fixture.backend().await.attach(&writer(&volume, &nodes[0])).await.unwrap();
     assert_eq!((again.content, again.nonce), (Content::Data, attachment.nonce));
@@ -235,6 +255,8 @@ pub async fn a_missing_volume_has_no_device(fixture: &dyn Fixture) {
     let none = id("none");
     refused(connector.connect(&none, &attachment).await, Kind::NotFound);
     refused(connector.health(&none).await, Kind::NotFound);
+    refused(connector.content(&none).await, Kind::NotFound);
+    refused(connector.mark_formatting(&none).await, Kind::NotFound);
     refused(connector.mark_formatted(&none).await, Kind::NotFound);
     assert_eq!(connector.find(&none).await.unwrap(), None);
     connector.disconnect(&none).await.unwrap();

@@ -1,6 +1,7 @@
 //! Create, delete, get, list, expand, modify, capacity.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use fairlead::backend::{Expansion, Page, VolumeOrder};
 use fairlead::error::Kind;
@@ -220,18 +221,25 @@ pub async fn everything_is_there_after_a_restart(fixture: &dyn Fixture) {
     assert_eq!(backend.create(&order("v", 4)).await.unwrap(), volume);
 }
 
+/// The caller gives up, but its call goes on beside the retry, as a flight does.
 pub async fn a_lost_answer_is_found_by_the_retry(fixture: &dyn Fixture) {
     let backend = fixture.backend().await;
     for n in 0..10_u64 {
         let name = format!("v{n}");
         let wait = std::time::Duration::from_micros(200 * n);
-        let first = tokio::time::timeout(wait, backend.create(&order(&name, 2))).await;
+        let creating = Arc::clone(&backend);
+        let first = beside(wait, {
+            let name = name.clone();
+            async move { creating.create(&order(&name, 2)).await }
+        })
+        .await;
         let retry = backend.create(&order(&name, 2)).await.unwrap();
-        if let Ok(first) = first {
-            assert_eq!(first.unwrap(), retry);
-        }
-        tokio::time::timeout(wait, backend.delete(&retry.id)).await.unwrap_or(Ok(())).unwrap();
+        assert_eq!(first.await.unwrap().unwrap(), retry);
+        let deleting = Arc::clone(&backend);
+        let id = retry.id.clone();
+        let first = beside(wait, async move { deleting.delete(&id).await }).await;
         backend.delete(&retry.id).await.unwrap();
+        first.await.unwrap().unwrap();
         refused(backend.get(&retry.id).await, Kind::NotFound);
     }
     assert!(volumes(backend.as_ref()).await.is_empty());
@@ -259,4 +267,14 @@ pub async fn two_controllers_may_storm(fixture: &dyn Fixture) {
         task.await.unwrap();
     }
     assert!(volumes(fixture.backend().await.as_ref()).await.is_empty());
+}
+
+/// Starts a call and leaves it alone after `wait`.
+async fn beside<T: Send + 'static>(
+    wait: std::time::Duration,
+    call: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    let call = tokio::spawn(call);
+    tokio::time::sleep(wait).await;
+    call
 }

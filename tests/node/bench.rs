@@ -12,8 +12,8 @@ use fairlead::host::{Host, Linux};
 use fairlead::metrics::Metrics;
 use fairlead::node::{Node, NodeConfig, Publish, Stage};
 use fairlead::volume::{
-    Access, AccessKind, AccessMode, BackendName, Bytes, FsType, MountFlags, NodeId, Owner, Parameters,
-    SizeRange, Source, Topology, TopologyRequirement, VolumeId,
+    Access, AccessKind, AccessMode, BackendName, Bytes, Content, FsType, MountFlags, NodeId, Owner,
+    Parameters, SizeRange, Source, Topology, TopologyRequirement, VolumeId,
 };
 use tempfile::TempDir;
 
@@ -62,13 +62,18 @@ impl Bench {
             fs::create_dir_all(root.join(part)).unwrap();
         }
         let config = FileConfig::new(root.join("images"));
-        std::fs::create_dir_all(&config.directory).unwrap();
-        let backend = FileBackend::open(config.clone()).await.unwrap();
-        let connector: Arc<dyn Connector> = Arc::new(FileConnector::new(config, name(), "worker-1".into()));
+        fs::create_dir_all(&config.directory).unwrap();
+        let backend = FileBackend::open(config).await.unwrap();
+        let node = Self::server(&root, "worker-1").await;
+        Self { owned: None, root, backend, node }
+    }
+
+    async fn server(root: &Path, server: &str) -> Node {
+        let connector: Arc<dyn Connector> = Arc::new(Self::connector(root, server));
         let host: Arc<dyn Host> = Arc::new(Linux::new());
         assert_eq!(host.missing_tools(&FsType::ALL), Vec::<String>::new(), "these tests need every tool");
         let config = NodeConfig {
-            name: "worker-1".into(),
+            name: server.into(),
             topology: Topology::default(),
             max_volumes: None,
             foreign: None,
@@ -76,7 +81,26 @@ impl Bench {
         let connectors = BTreeMap::from([(name(), connector)]);
         let node = Node::new(config, host, connectors, Arc::new(Metrics::default()));
         node.info().await.unwrap();
-        Self { owned: None, root, backend, node }
+        node
+    }
+
+    fn connector(root: &Path, server: &str) -> FileConnector {
+        FileConnector::new(FileConfig::new(root.join("images")), name(), server.into())
+    }
+
+    /// A second node, which sees the same images.
+    pub async fn other_node(&self) -> Node {
+        Self::server(&self.root, "worker-2").await
+    }
+
+    /// What the back end's record says of a volume's content.
+    pub async fn content(&self, volume: &VolumeId) -> Content {
+        Self::connector(&self.root, "worker-1").content(&volume.native).await.unwrap().unwrap()
+    }
+
+    /// Records that a volume's mkfs has begun.
+    pub async fn mark_formatting(&self, volume: &VolumeId) {
+        Self::connector(&self.root, "worker-1").mark_formatting(&volume.native).await.unwrap();
     }
 
     pub fn directory(&self) -> &Path {
@@ -123,8 +147,12 @@ impl Bench {
     }
 
     pub async fn attach(&self, volume: &str, kind: AccessKind, readonly: bool) -> Stage {
+        self.attach_to("worker-1", volume, kind, readonly).await
+    }
+
+    pub async fn attach_to(&self, server: &str, volume: &str, kind: AccessKind, readonly: bool) -> Stage {
         let access = self.access(kind);
-        let node = NodeId::new("worker-1", BTreeMap::new()).unwrap();
+        let node = NodeId::new(server, BTreeMap::new()).unwrap();
         let order = AttachOrder { volume: volume.parse().unwrap(), node, access: access.clone(), readonly };
         let attachment = self.backend.attach(&order).await.unwrap();
         let volume = VolumeId::new(name(), order.volume);

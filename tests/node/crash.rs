@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -87,4 +88,32 @@ async fn the_next_process_completes_what_a_killed_one_began() {
     }
     let all: BTreeSet<_> = STEPS.iter().copied().collect();
     assert_eq!(reached, all, "steps that no life reaches prove nothing");
+}
+
+/// The pod is gone before the next process comes up: the volume is unstaged instead of staged, and goes elsewhere.
+#[tokio::test]
+async fn what_a_killed_process_began_another_node_completes() {
+    for kind in &KINDS[..3] {
+        for step in ["stage.intent", "stage.formatting-marked", "stage.formatted", "stage.marked"] {
+            let bench = Bench::new().await;
+            let status = process(&bench, kind, step);
+            assert_eq!(status.signal(), Some(9), "{kind} {step}: {status}");
+            let kind = mount(kind.parse().unwrap(), &["noatime"]);
+            let stage = bench.attach("v", kind.clone(), false).await;
+            if step == "stage.formatting-marked" {
+                let image = fs::OpenOptions::new().write(true).open(bench.image(&stage)).unwrap();
+                image.write_all_at(&[7; 4096], 100 << 20).unwrap();
+            }
+            bench.node.unstage(&stage.volume, &stage.path).await.unwrap();
+            assert_eq!(fs::read_dir(&stage.path).unwrap().count(), 0);
+            bench.detach(&stage.volume).await;
+            let node = bench.other_node().await;
+            let mut stage = bench.attach_to("worker-2", "v", kind, false).await;
+            stage.path = bench.staging("elsewhere");
+            node.stage(&stage).await.unwrap();
+            assert_eq!(bench.mounts(), 1);
+            node.unstage(&stage.volume, &stage.path).await.unwrap();
+            assert_eq!((bench.mounts(), bench.loops()), (0, 0), "{step}");
+        }
+    }
 }

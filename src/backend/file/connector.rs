@@ -17,7 +17,7 @@ use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::host::loopdev::{self, LoopDevice};
-use crate::volume::{Attachment, BackendName, Bytes, Health, NativeId, NodeId};
+use crate::volume::{Attachment, BackendName, Bytes, Content, Health, NativeId, NodeId};
 
 /// How long a device may take to be let go of, or to show its new size.
 const WAIT: Duration = Duration::from_secs(10);
@@ -96,6 +96,16 @@ impl Connector for FileConnector {
     async fn disconnect(&self, volume: &NativeId) -> Result<()> {
         let volume = volume.clone();
         self.with("disconnect", move |local| local.disconnect(&volume)).await
+    }
+
+    async fn content(&self, volume: &NativeId) -> Result<Option<Content>> {
+        let volume = volume.clone();
+        self.with("content", move |local| local.client.content(&volume)).await.map(Some)
+    }
+
+    async fn mark_formatting(&self, volume: &NativeId) -> Result<()> {
+        let volume = volume.clone();
+        self.with("mark formatting", move |local| local.client.mark_formatting(&volume)).await
     }
 
     async fn mark_formatted(&self, volume: &NativeId) -> Result<()> {

@@ -180,18 +180,58 @@ impl Client {
         Ok(Expanded { size: now, node_expansion: true })
     }
 
+    /// What the record says of the content, made to last.
+    pub(in super::super) fn content(&self, id: &NativeId) -> Result<Content> {
+        let record: VolumeRecord = self.record(Class::Volume, id)?.ok_or_else(|| missing(id))?;
+        self.keep_mark(record.content)?;
+        Ok(record.content)
+    }
+
+    /// Who wrote a mark may have been killed before it was durable. A mark that is built upon and lost again could say
+    /// of data that only mkfs wrote it.
+    fn keep_mark(&self, content: Content) -> Result<()> {
+        match content {
+            Content::New => Ok(()),
+            Content::Formatting | Content::Data => {
+                files::sync_directory(&self.directory().join(Class::Volume.directory()))
+            }
+        }
+    }
+
+    /// Records that the volume was proven blank and mkfs is about to begin.
+    pub(in super::super) fn mark_formatting(&self, id: &NativeId) -> Result<()> {
+        let _guard = self.lock_volume(id)?;
+        let record: VolumeRecord = self.record(Class::Volume, id)?.ok_or_else(|| missing(id))?;
+        match record.content {
+            Content::New => {
+                self.write_content(id, record, Content::Formatting)?;
+                failpoint::step("file.formatting-marked");
+                Ok(())
+            }
+            Content::Formatting => self.keep_mark(record.content),
+            Content::Data => Err(Error::precondition(
+                "its record says that it holds data: it was formatted or used meanwhile, and is not formatted again",
+            )
+            .with("volume", id)),
+        }
+    }
+
     /// Records for good that the volume holds data.
     pub(in super::super) fn mark_formatted(&self, id: &NativeId) -> Result<()> {
         let _guard = self.lock_volume(id)?;
         let record: VolumeRecord = self.record(Class::Volume, id)?.ok_or_else(|| missing(id))?;
-        if record.content == Content::New {
-            self.write(
-                &self.path(Class::Volume, id, "json"),
-                &VolumeRecord { content: Content::Data, ..record },
-            )?;
-            failpoint::step("file.marked");
+        match record.content {
+            Content::New | Content::Formatting => {
+                self.write_content(id, record, Content::Data)?;
+                failpoint::step("file.marked");
+                Ok(())
+            }
+            Content::Data => self.keep_mark(record.content),
         }
-        Ok(())
+    }
+
+    fn write_content(&self, id: &NativeId, record: VolumeRecord, content: Content) -> Result<()> {
+        self.write(&self.path(Class::Volume, id, "json"), &VolumeRecord { content, ..record })
     }
 
     pub(in super::super) fn health(&self, id: &NativeId) -> Result<Health> {
