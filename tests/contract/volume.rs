@@ -47,7 +47,7 @@ pub async fn parallel_creates_make_one_volume(fixture: &dyn Fixture) {
     let backends = [fixture.backend().await, fixture.backend().await];
     let tasks: Vec<_> = (0..12)
         .map(|n| {
-            let backend = std::sync::Arc::clone(&backends[n % 2]);
+            let backend = Arc::clone(&backends[n % 2]);
             tokio::spawn(async move { backend.create(&order("v", 8)).await })
         })
         .collect();
