@@ -120,7 +120,7 @@ fn child() {
     }
     let mut fixture = FileFixture::new(&Storage::plain());
     fixture.config.directory = std::env::current_dir().unwrap().join("d");
-    std::fs::create_dir_all(&fixture.config.directory).unwrap();
+    fs::create_dir_all(&fixture.config.directory).unwrap();
     runtime().block_on(scenario(&fixture, nix::unistd::geteuid().is_root()));
 }
 
