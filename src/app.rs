@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{Config, Overrides};
 use crate::error::{Error, Result};
+use crate::host::memory;
 use crate::log::{self, LogHandle};
 use crate::metrics::Metrics;
 use crate::server::http::{Pages, Readiness};
@@ -71,6 +72,7 @@ pub struct Settings {
 /// # Errors
 /// Where it cannot begin, where a server fails, or where operations were left unfinished at the end.
 pub fn run(role: Role, settings: Settings) -> Result<()> {
+    memory::share_arenas();
     let log = log::start(&settings.config.log)?;
     let runtime = runtime()?;
     let result = runtime.block_on(live(role, settings, log));

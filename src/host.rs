@@ -12,6 +12,7 @@ mod filesystem;
 mod linux;
 pub mod lock;
 pub mod loopdev;
+pub mod memory;
 mod mount;
 mod mount_options;
 mod mount_tree;
