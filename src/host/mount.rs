@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount as sys_mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::mount_options::MountOptions;
-use super::{Mount, device, exec, mount_tree, mountinfo};
+use super::{Mount, device, mount_tree, mountinfo};
 use crate::error::{Error, Kind, Result};
 use crate::volume::FsType;
 
@@ -103,21 +103,21 @@ pub(super) fn top(target: &Path) -> Result<Mount> {
 /// users can never let go of it; a live one never is.
 pub(super) fn unmount(target: &Path) -> Result<()> {
     let Some(path) = mountinfo::canonical(target)? else { return Ok(()) };
-    exec::settle();
     for _ in 0..STACKED {
         if mountinfo::at(&mountinfo::read()?, &path).is_empty() {
             return Ok(());
         }
-        match umount2(&path, MntFlags::UMOUNT_NOFOLLOW) {
+        // A command that any thread of this process starts holds, between fork and exec, what this process holds open.
+        device::patiently(|| match umount2(&path, MntFlags::UMOUNT_NOFOLLOW) {
             // EINVAL and ENOENT: it went away since the table was read. The next look at the table tells.
-            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
             Err(errno) if is_dead(&path) => {
                 tracing::warn!(target = %path.display(), %errno, "a dead file system is detached lazily");
                 umount2(&path, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH)
-                    .map_err(|errno| refusal(errno, format!("detach {}", path.display())))?;
+                    .map_err(|errno| refusal(errno, format!("detach {}", path.display())))
             }
-            Err(errno) => return Err(refusal(errno, format!("unmount {}", path.display()))),
-        }
+            Err(errno) => Err(refusal(errno, format!("unmount {}", path.display()))),
+        })?;
     }
     if mountinfo::at(&mountinfo::read()?, &path).is_empty() {
         return Ok(());
