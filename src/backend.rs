@@ -15,7 +15,6 @@ mod registry;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 
@@ -444,11 +443,4 @@ pub trait Connector: Debug + Send + Sync {
     /// # Errors
     /// `NotFound` for a volume that does not exist.
     async fn health(&self, volume: &NativeId) -> Result<Health>;
-}
-
-/// When something was made, in whole seconds as CSI's clients compare it.
-#[must_use]
-pub fn now() -> SystemTime {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(since.as_secs())
 }

@@ -248,12 +248,7 @@ impl Node {
     /// # Errors
     /// `NotFound` for what cannot be an id of ours.
     pub fn volume_id(&self, text: &str) -> Result<VolumeId> {
-        match &self.core.config.foreign {
-            Some(backend) if !text.contains('/') => {
-                text.parse().map(|native| VolumeId::new(backend.clone(), native))
-            }
-            _ => text.parse(),
-        }
+        VolumeId::adopt(text, self.core.config.foreign.as_ref())
     }
 
     /// What is under way on this node.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::volume::{BackendName, NativeId, Parameters, VolumeId};
+use crate::volume::{BackendName, Parameters, VolumeId};
 
 /// The StorageClass parameter that picks a back end.
 const PARAMETER: &str = "backend";
@@ -76,12 +76,7 @@ impl Backends {
     /// # Errors
     /// `NotFound` for what cannot be an id of ours.
     pub fn volume_id(&self, text: &str) -> Result<VolumeId> {
-        match &self.foreign {
-            Some(backend) if !text.contains('/') => {
-                text.parse::<NativeId>().map(|native| VolumeId::new(backend.clone(), native))
-            }
-            _ => text.parse(),
-        }
+        VolumeId::adopt(text, self.foreign.as_ref())
     }
 
     /// The back end that parameters pick by the key `backend` (the only one where they name none), and the

@@ -168,6 +168,22 @@ object_id!(
     "group snapshot"
 );
 
+impl VolumeId {
+    /// A volume's id from what a caller sent. Where a back end takes over `foreign` handles (volumes made by another
+    /// driver), a text without `/` is a native id of that one.
+    ///
+    /// # Errors
+    /// `NotFound` for what cannot be an id of ours.
+    pub fn adopt(text: &str, foreign: Option<&BackendName>) -> Result<Self> {
+        match foreign {
+            Some(backend) if !text.contains('/') => {
+                text.parse().map(|native| Self::new(backend.clone(), native))
+            }
+            _ => text.parse(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
