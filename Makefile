@@ -8,10 +8,10 @@ DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
 BASE ?= debian:bookworm-slim
 
-.PHONY: help demo test lint unit sanity bench image release setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity bench image release cluster-build cluster-up cluster-down setup-build setup-test setup-go
 
 help: ## Lists the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 setup-build setup-test setup-go: setup-%:
 	@tests/setup.sh $*
@@ -65,3 +65,14 @@ image: release ## Builds the container image with docker or buildah: make image 
 	version=$$("$(TARGET)/release/fairlead" version | awk 'NR == 1 { print $$2 }'); \
 	"$${build[@]}" $(BUILD_FLAGS) --build-arg BASE="$(BASE)" --build-arg VERSION="$$version" --file Dockerfile --tag "$(IMAGE)" "$$context"; \
 	echo "built $(IMAGE) with $${build[0]}"
+
+cluster-build: ## Builds a Kubernetes, its sidecars and tools for tests, from pinned Go modules
+	tests/cluster/build.sh
+
+cluster-up: cluster-build ## Starts a real Kubernetes of NODES=2 nodes here, with sidecars and the driver's image (root)
+	tests/cluster/up.sh
+	tests/cluster/sidecars.sh
+	tests/cluster/driver-image.sh
+
+cluster-down: ## Stops it; nothing is left running, mounted or attached (root)
+	tests/cluster/down.sh
