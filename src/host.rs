@@ -39,7 +39,7 @@ pub use linux::Linux;
 /// One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)), unescaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// The mount's id; the greatest at one target is the one on top.
+    /// The mount's id. The kernel gives a freed one to the next mount, so it tells nothing of the order.
     pub id: u64,
     /// Device number of the file system, `major:minor` as one number (`makedev`). Anonymous for btrfs: see `source`.
     pub device: u64,

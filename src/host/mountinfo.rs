@@ -36,11 +36,9 @@ fn read_by(mut read: impl FnMut() -> Result<Vec<u8>>) -> Result<Vec<Mount>> {
     Err(Error::unknown(Kind::Unavailable, format!("{TABLE} changed during each of {TRIES} reads")))
 }
 
-/// The mounts at a canonical path, the one on top last.
+/// The mounts at a canonical path in the order of the table, so the one on top is the last.
 pub(super) fn at(mounts: &[Mount], target: &Path) -> Vec<Mount> {
-    let mut found: Vec<_> = mounts.iter().filter(|mount| mount.target == target).cloned().collect();
-    found.sort_by_key(|mount| mount.id);
-    found
+    mounts.iter().filter(|mount| mount.target == target).cloned().collect()
 }
 
 fn parse(table: &[u8]) -> Result<Vec<Mount>> {
@@ -154,6 +152,12 @@ mod tests {
         assert_eq!(mounts[0].super_options, ["rw", "errors=continue"]);
         assert_eq!((mounts[1].fs_type.as_str(), mounts[1].source.as_str()), ("btrfs", "/dev/loop0"));
         assert_eq!(mounts[2].target.as_os_str().as_bytes(), b"/\xff");
+    }
+
+    #[test]
+    fn the_last_line_is_on_top_whatever_the_ids_say() {
+        let mounts = parse(b"40 1 7:1 / /a rw - ext4 s rw\n36 40 7:2 / /a rw - ext4 s rw\n").unwrap();
+        assert_eq!(at(&mounts, Path::new("/a")).last().unwrap().id, 36);
     }
 
     #[test]

@@ -19,7 +19,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks `check` at once, then after every uevent of a block device and at least once a second, until it gives something.
-/// `None` where `timeout` passes first. Works, only slower, where uevents cannot be had (a network namespace of its own).
+/// `None` where `timeout` passes first. Works, only slower, where uevents cannot be had: the kernel tells
+/// every network namespace except those of another user namespace than its first.
 ///
 /// # Errors
 /// The first error of `check`.

@@ -28,7 +28,7 @@ remove_network() {
 remove_cgroups() {
   local mount
   for mount in $(cgroup_mounts); do
-    [[ ! -d $mount$CGROUP ]] || rmdir "$mount$CGROUP" || return 1
+    [[ ! -d $mount$CGROUP ]] || find "$mount$CGROUP" -depth -type d -exec rmdir {} + || return 1
   done
 }
 

@@ -33,7 +33,8 @@ make_archive() {
   fi
   jq --arg architecture "$(dpkg --print-architecture)" --arg sum "sha256:$(sha256sum "$work/$layer" | cut -d' ' -f1)" \
     --argjson config "$config" \
-    '. + {$architecture, os: "linux", $config} | .rootfs.diff_ids += [$sum]' "$work/config.json" >"$work/config.new"
+    '. + {$architecture, os: "linux", $config} | .rootfs.diff_ids += [$sum] | .history += [{created_by: "image.sh"}]' \
+    "$work/config.json" >"$work/config.new"
   jq --arg layer "$layer" --argjson names "$(json_list "${names[@]}")" \
     '[.[0] + {Config: "config.json", RepoTags: $names} | .Layers += [$layer]]' "$work/manifest.json" >"$work/manifest.new"
   mv "$work/config.new" "$work/config.json"

@@ -39,7 +39,7 @@ say() { printf '%s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 # usage: prints the lines of the script's head that start with "# usage:" or follow it with an indent.
 usage() {
-  sed -nE '/^# usage: /,/^[^#]|^#$/ { s/^# //p }' "$0" >&2
+  sed -nE '/^# usage: /,/^[^#]|^#$/ { s/^# //p }' "$HERE/${0##*/}" >&2
   exit 2
 }
 need_root() { [[ $EUID -eq 0 ]] || die "root is needed: nodes are namespaces, with mounts and cgroups of their own (try sudo)"; }
@@ -121,12 +121,6 @@ load_images() { # into every running node, at the same time
   return "$failed"
 }
 
-# --- cgroups: one hierarchy (v2) or one for each controller (v1)
+# --- cgroups: one hierarchy (version 2), or one for each controller (version 1), or both
 
-cgroup_mounts() {
-  if [[ $(stat --file-system --format %T /sys/fs/cgroup) == cgroup2fs ]]; then
-    echo /sys/fs/cgroup
-  else
-    awk '$3 == "cgroup" { print $2 }' /proc/mounts
-  fi
-}
+cgroup_mounts() { awk '$3 ~ /^cgroup2?$/ && $2 ~ "^/sys/fs/cgroup" { print $2 }' /proc/mounts; }

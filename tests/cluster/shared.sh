@@ -7,16 +7,16 @@ set -euo pipefail
 IMAGE=$HOME_DIR/shared.xfs
 SIZE=60G
 
-# Whether what is mounted there is ours, and not somebody else's storage.
-mounted() {
-  local device
-  device=$(losetup --list --noheadings --output NAME --associated "$IMAGE")
-  [[ -n $device && $(findmnt --noheadings --output SOURCE "$SHARED") == "$device" ]]
-}
+# The loop device of the image, nothing when it has none.
+device() { losetup --list --noheadings --output NAME --associated "$IMAGE"; }
+attached() { [[ -n $(device) ]]; }
+detached() { ! attached; }
+mounted() { attached && [[ $(findmnt --noheadings --output SOURCE "$SHARED") == "$(device)" ]]; }
 
 mount_shared() {
   if mounted; then return; fi
   mkdir -p "$SHARED" "$HOME_DIR"
+  if attached; then die "$IMAGE is attached to $(device) but not mounted on $SHARED; run down.sh first"; fi
   if mountpoint --quiet "$SHARED" || [[ -n $(ls -A "$SHARED") ]]; then
     die "$SHARED is needed as an empty directory, but something else is there"
   fi
@@ -28,11 +28,11 @@ mount_shared() {
   mount -o loop "$IMAGE" "$SHARED"
 }
 
-# Loop devices whose backing file is on the shared file system, whichever node attached them. Not by path: another mount
-# namespace has other paths.
+# Loop devices whose backing file is on the shared file system, whichever node attached them. Found by the file system's
+# number: in another mount namespace, or when that has gone, the file has another path.
 loops() {
-  losetup --list --noheadings --raw --output NAME,BACK-MAJ:MIN |
-    awk -v device="$(stat --format %Hd:%Ld "$SHARED")" '$2 == device { print $1 }'
+  losetup --list --noheadings --output NAME,BACK-MAJ:MIN |
+    awk -v number="$(stat --format %Hr:%Lr "$(device)")" '$2 == number { print $1 }'
 }
 
 no_loops() {
@@ -42,17 +42,14 @@ no_loops() {
 }
 
 unmount_shared() {
-  local device
-  mounted || return 0
-  device=$(findmnt --noheadings --output SOURCE "$SHARED")
-  # A node's mounts go with its last process, which may take a moment.
-  wait_for 30 no_loops || die "these loop devices on $SHARED are still in use: $(loops | xargs)"
-  wait_for 30 umount "$SHARED" || die "$SHARED is still in use"
-  wait_for 30 detached "$device" || die "$device is still attached to $IMAGE: a mount namespace holds the file system"
-  rmdir "$SHARED"
+  if attached; then
+    # A node's mounts go with its last process, which may take a moment.
+    wait_for 30 no_loops || die "these loop devices on $SHARED are still in use: $(loops | xargs)"
+    if mounted; then wait_for 30 umount "$SHARED" || die "$SHARED is still in use"; fi
+    wait_for 30 detached || die "$(device) is still attached to $IMAGE: a mount namespace holds the file system"
+  fi
+  if [[ -d $SHARED ]]; then rmdir --ignore-fail-on-non-empty "$SHARED"; fi
 }
-
-detached() { ! losetup --list --noheadings --output NAME | grep -qxF "$1"; }
 
 need_root
 case ${1:-} in

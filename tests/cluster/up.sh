@@ -60,6 +60,7 @@ make_bridge
 for image in pause busybox; do
   [[ -e $IMAGES/lab.example_${image}_1.tar ]] || "$HERE/base-image.sh" "$image"
 done
+before=$(running_nodes)
 say "starting $NODES nodes and loading their images ($SECONDS s)"
 start_nodes
 wait_for 120 api_ready || { tail -n 20 "$LOG/kube-apiserver.log" >&2; die "the API server does not get ready"; }
@@ -69,7 +70,7 @@ kubectl get clusterrolebinding fairlead-cluster:kubelet-client >/dev/null 2>&1 |
     --clusterrole=system:kubelet-api-admin --user=kube-apiserver-kubelet-client >/dev/null
 say "waiting for the nodes ($SECONDS s)"
 for n in $(running_nodes); do
-  wait_for 60 renewed "$n" || die "the kubelet of node $n does not report; see $LOG/kubelet-$n.log"
+  grep -qxF "$n" <<<"$before" || wait_for 60 renewed "$n" || die "the kubelet of node $n does not report; see $LOG/kubelet-$n.log"
 done
 kubectl wait --for=condition=Ready node --all --timeout=120s >&2
 # Pods are refused before it is there.

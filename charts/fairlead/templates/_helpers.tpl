@@ -35,9 +35,6 @@ fairlead.dev/driver: {{ (index . 1).name }}
 {{- end }}
 
 {{- define "fairlead.image" -}}
-{{- if not .Values.image.repository -}}
-{{- fail "image.repository is not set: build the image with `make image IMAGE=<registry>/fairlead:<tag>`, push it, and set image.repository and image.tag" -}}
-{{- end -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
@@ -46,16 +43,11 @@ The drivers of this release as a JSON list of {name, base, port, backends}: driv
 `base` is what the names of its objects begin with; only the other drivers' names are part of it.
 */}}
 {{- define "fairlead.drivers" -}}
-{{- if not .Values.backends -}}
-{{- fail "backends is empty: configure at least one, such as --set backends.here.kind=file,backends.here.directory=/srv/volumes" -}}
-{{- end -}}
+{{- include "fairlead.check" . -}}
 {{- $byName := dict -}}
 {{- range $name, $backend := .Values.backends -}}
 {{- $driver := $backend.driver | default $.Values.driverName -}}
 {{- $_ := set $byName $driver (merge (dict $name $backend) (get $byName $driver | default dict)) -}}
-{{- end -}}
-{{- if and .Values.foreign (not (hasKey .Values.backends .Values.foreign)) -}}
-{{- fail (printf "foreign: no back end is named %q: there are %s" .Values.foreign (keys .Values.backends | sortAlpha | join ", ")) -}}
 {{- end -}}
 {{- $others := without (keys $byName | sortAlpha) .Values.driverName -}}
 {{- $names := hasKey $byName .Values.driverName | ternary (prepend $others .Values.driverName) $others -}}
@@ -75,18 +67,6 @@ The drivers of this release as a JSON list of {name, base, port, backends}: driv
 {{- $drivers = append $drivers (dict "name" $name "base" $base "port" $port "backends" (get $byName $name)) -}}
 {{- end -}}
 {{- $drivers | toJson -}}
-{{- end }}
-
-{{/* The name of a driver that a class refers to, which must be one of this release: (list $ driver what). */}}
-{{- define "fairlead.driverOf" -}}
-{{- $root := index . 0 -}}
-{{- $name := index . 1 | default $root.Values.driverName -}}
-{{- $names := list -}}
-{{- range include "fairlead.drivers" $root | fromJsonArray -}}{{- $names = append $names .name -}}{{- end -}}
-{{- if not (has $name $names) -}}
-{{- fail (printf "%s: no driver of this release is named %q: there are %s" (index . 2) $name (join ", " $names)) -}}
-{{- end -}}
-{{- $name -}}
 {{- end }}
 
 {{/* The user that the controller's containers have in common: the socket between them has mode 0600. */}}

@@ -7,7 +7,7 @@ leads. Every flag bears its reason, and stands nowhere else.
 - name: csi-provisioner
   {{- include "fairlead.sidecar.image" (list $values "provisioner") | nindent 2 }}
   args:
-    {{- include "fairlead.sidecar.args" (list $values 9811) | nindent 4 }}
+    {{- include "fairlead.sidecar.args" (list $values 9801) | nindent 4 }}
     - --worker-threads={{ $values.sidecars.workers }}
     # For a StorageClass without a type; with none at all the kubelet would not apply fsGroup.
     - --default-fstype=ext4
@@ -24,36 +24,36 @@ leads. Every flag bears its reason, and stands nowhere else.
       valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
     - name: POD_NAME
       valueFrom: {fieldRef: {fieldPath: metadata.name}}
-  {{- include "fairlead.sidecar.rest" (list $values "provisioner" 9811) | nindent 2 }}
+  {{- include "fairlead.sidecar.rest" (list $values "provisioner" 9801) | nindent 2 }}
 - name: csi-attacher
   {{- include "fairlead.sidecar.image" (list $values "attacher") | nindent 2 }}
   args:
-    {{- include "fairlead.sidecar.args" (list $values 9812) | nindent 4 }}
+    {{- include "fairlead.sidecar.args" (list $values 9802) | nindent 4 }}
     - --worker-threads={{ $values.sidecars.workers }}
     # For PersistentVolumes made by hand without a type.
     - --default-fstype=ext4
     # Lists of volumes come in pages: one answer of more than 4 MiB would be refused.
     - --max-entries=1000
-  {{- include "fairlead.sidecar.rest" (list $values "attacher" 9812) | nindent 2 }}
+  {{- include "fairlead.sidecar.rest" (list $values "attacher" 9802) | nindent 2 }}
 - name: csi-resizer
   {{- include "fairlead.sidecar.image" (list $values "resizer") | nindent 2 }}
   args:
-    {{- include "fairlead.sidecar.args" (list $values 9813) | nindent 4 }}
+    {{- include "fairlead.sidecar.args" (list $values 9803) | nindent 4 }}
     - --workers={{ $values.sidecars.workers }}
     # Else it keeps all pods of the cluster in memory, to know when a volume is free; trying again is enough.
     - --handle-volume-inuse-error=false
-  {{- include "fairlead.sidecar.rest" (list $values "resizer" 9813) | nindent 2 }}
+  {{- include "fairlead.sidecar.rest" (list $values "resizer" 9803) | nindent 2 }}
 {{- if $values.snapshots.enabled }}
 - name: csi-snapshotter
   {{- include "fairlead.sidecar.image" (list $values "snapshotter") | nindent 2 }}
   args:
-    {{- include "fairlead.sidecar.args" (list $values 9814) | nindent 4 }}
+    {{- include "fairlead.sidecar.args" (list $values 9804) | nindent 4 }}
     - --worker-threads={{ $values.sidecars.workers }}
     # Snapshots bear the names of their objects.
     - --extra-create-metadata
     # On by default only since v8.7.
     - --feature-gates=CSIVolumeGroupSnapshot={{ $values.snapshots.groups }}
-  {{- include "fairlead.sidecar.rest" (list $values "snapshotter" 9814) | nindent 2 }}
+  {{- include "fairlead.sidecar.rest" (list $values "snapshotter" 9804) | nindent 2 }}
 {{- end }}
 {{- end }}
 
