@@ -11,10 +11,10 @@ BASE ?= debian:bookworm-slim
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity bench image release setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity bench image release cluster-build cluster-up cluster-down setup-build setup-test setup-go
 
 help: ## Lists the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 setup-build setup-test setup-go: setup-%:
 	@tests/setup.sh $*
@@ -73,3 +73,14 @@ image: release ## Builds the container image with docker or buildah: make image 
 	"$${build[@]}" $(BUILD_FLAGS) --build-arg BASE="$(BASE)" --build-arg VERSION="$$version" --build-arg REVISION="$(REVISION)" \
 	  --file Dockerfile --tag "$(IMAGE)" "$$context"; \
 	echo "built $(IMAGE) with $${build[0]}"
+
+cluster-build: ## Builds a Kubernetes, its sidecars and tools for tests, from pinned Go modules
+	tests/cluster/build.sh
+
+cluster-up: cluster-build ## Starts a real Kubernetes of NODES=2 nodes here, with sidecars and the driver's image (root)
+	tests/cluster/up.sh
+	tests/cluster/sidecars.sh
+	tests/cluster/driver-image.sh
+
+cluster-down: ## Stops it; nothing is left running, mounted or attached (root)
+	tests/cluster/down.sh
