@@ -108,7 +108,7 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
     tokio::spawn(watch_file(Watch::new(settings, log, Arc::clone(&metrics))));
     ready::watch(parts, &readiness).await;
     // Blocks for microseconds, or for two seconds while nothing else is to be done.
-    let (listener, file) = socket::listen_at(&config.endpoint)?;
+    let (listener, file) = socket::listen_at(&config.endpoint, "choose another \"endpoint\"")?;
     tracing::info!(
         driver = config.driver_name,
         role = ?role,
