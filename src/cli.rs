@@ -75,13 +75,16 @@ struct ServeArgs {
     /// This node's name; stands above the file
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
+    /// The directory of the kubelet to register with; stands above the file
+    #[arg(long, value_name = "DIRECTORY")]
+    kubelet_dir: Option<String>,
 }
 
 impl ServeArgs {
     fn split(self) -> (PathBuf, Overrides) {
         let file = config::file(self.config, &ProcessEnvironment);
-        let Self { endpoint, http, log_level, node_name, .. } = self;
-        (file, Overrides { endpoint, http, log_level, node_name })
+        let Self { endpoint, http, log_level, node_name, kubelet_dir, .. } = self;
+        (file, Overrides { endpoint, http, log_level, node_name, kubelet_dir })
     }
 }
 
@@ -206,6 +209,8 @@ mod tests {
                 "l",
                 "--node-name",
                 "n",
+                "--kubelet-dir",
+                "k",
             ];
             assert!(Cli::try_parse_from(line).is_ok(), "{role}");
         }

@@ -16,5 +16,6 @@ pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod proto;
+pub mod registrar;
 pub mod server;
 pub mod volume;
