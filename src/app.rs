@@ -1,6 +1,7 @@
 //! Builds the house and lives in it: the only module that names concrete back ends, connectors and the host.
 
 mod house;
+mod kubelet;
 mod ready;
 mod reload;
 
@@ -96,6 +97,10 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
     let config = settings.config.clone();
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
+    let kubelet = config.kubelet_dir.as_deref().filter(|_| role.node());
+    if let Some(kubelet) = kubelet {
+        kubelet::check(kubelet)?;
+    }
     let (house, parts) = House::build(role, &config, &metrics, &readiness)?;
     let house = Arc::new(house);
     if let Some(address) = config.http {
@@ -108,7 +113,11 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
     tokio::spawn(watch_file(Watch::new(settings, log, Arc::clone(&metrics))));
     ready::watch(parts, &readiness).await;
     // Blocks for microseconds, or for two seconds while nothing else is to be done.
-    let (listener, file) = socket::listen_at(&config.endpoint)?;
+    let taken = match kubelet {
+        Some(_) => kubelet::taken(&config.driver_name),
+        None => "choose another \"endpoint\"".to_owned(),
+    };
+    let (listener, file) = socket::listen_at(&config.endpoint, &taken)?;
     tracing::info!(
         driver = config.driver_name,
         role = ?role,
@@ -116,9 +125,14 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
         socket = %config.endpoint.display(),
         "serving CSI"
     );
+    let registrar =
+        kubelet.map(|kubelet| kubelet::register(kubelet, &config, &readiness, &metrics)).transpose()?;
     tokio::spawn(tell_the_end(shutdown.clone(), readiness));
     let serving = server::serve(house.routes(), listener, shutdown.clone());
     let end = shutdown.drain(config.grace_period, serving, || house.flights().len()).await;
+    if let Some(registrar) = registrar {
+        registrar.end().await;
+    }
     drop(file);
     conclude(end?, &house)
 }

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::{self, Role};
 use crate::config::{self, Config, Fault, Overrides, ProcessEnvironment};
 use crate::demo;
+use crate::probe;
 
 /// Something went wrong while it ran.
 const FAILURE: u8 = 1;
@@ -48,6 +49,12 @@ enum Command {
         #[command(flatten)]
         common: ServeArgs,
     },
+    /// Ask a running Fairlead whether it is ready, and print its /readyz page.
+    Probe {
+        /// Where its metrics and health are served
+        #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:9810")]
+        address: String,
+    },
     /// Show a volume's life on this machine, with two simulated servers (root).
     Demo {
         /// Where the demo makes its own directory, and removes it at the end
@@ -75,13 +82,16 @@ struct ServeArgs {
     /// This node's name; stands above the file
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
+    /// The directory of the kubelet to register with; stands above the file
+    #[arg(long, value_name = "DIRECTORY")]
+    kubelet_dir: Option<String>,
 }
 
 impl ServeArgs {
     fn split(self) -> (PathBuf, Overrides) {
         let file = config::file(self.config, &ProcessEnvironment);
-        let Self { endpoint, http, log_level, node_name, .. } = self;
-        (file, Overrides { endpoint, http, log_level, node_name })
+        let Self { endpoint, http, log_level, node_name, kubelet_dir, .. } = self;
+        (file, Overrides { endpoint, http, log_level, node_name, kubelet_dir })
     }
 }
 
@@ -104,6 +114,13 @@ pub fn run() -> ExitCode {
         Command::CheckConfig { file, common } => {
             check(ServeArgs { config: file.or_else(|| common.config.clone()), ..common })
         }
+        Command::Probe { address } => match probe::ready(&address) {
+            Ok(page) => print(&page),
+            Err(error) => {
+                complain(&format!("fairlead probe: {}\n", error.chain()));
+                ExitCode::from(FAILURE)
+            }
+        },
         Command::Demo { directory } => match demo::run(directory) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -206,6 +223,8 @@ mod tests {
                 "l",
                 "--node-name",
                 "n",
+                "--kubelet-dir",
+                "k",
             ];
             assert!(Cli::try_parse_from(line).is_ok(), "{role}");
         }

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 /// A room, and the rooms (and outside crates under watch) that it may name. A room may always name itself.
 const RULES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "config", "demo", "log"]),
+    ("cli", &["app", "config", "demo", "log", "probe"]),
     ("app", &["*"]),
     ("demo", &["client", "proto", "error", "volume", "host", "nix"]),
+    ("probe", &["error"]),
     ("client", &["proto", "error", "tonic", "hyper_util"]),
-    ("config", &["volume", "error", "backend::file", "node"]),
+    ("config", &["volume", "error", "backend::file", "node", "registrar"]),
     (
         "csi",
         &[
@@ -36,6 +37,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("backend::late", &["backend", "volume", "error"]),
     ("backend::file", &["backend", "volume", "error", "flight", "failpoint", "host"]),
     ("host", &["backend", "volume", "error", "flight", "failpoint", "nix"]),
+    ("registrar", &["server", "metrics", "error", "proto", "tonic"]),
     ("server", &["metrics", "error", "tonic", "nix", "axum", "hyper_util"]),
     ("log", &["config", "error"]),
     ("proto", &["tonic", "prost", "prost_types"]),

@@ -37,6 +37,7 @@ fn the_smallest_file_gives_the_documented_defaults() {
     assert_eq!(config.grace_period, Duration::from_secs(25));
     assert_eq!(config.node.name, "machine");
     assert_eq!(config.file_systems, FsType::ALL);
+    assert_eq!(config.kubelet_dir, None);
     let BackendConfig::File(file) = &config.backends[0].1;
     assert_eq!(*file, FileConfig::new(PathBuf::from("/data")));
 }
@@ -55,6 +56,7 @@ node:
   topology: {topology.kubernetes.io/zone: a}
   maxVolumes: 7
   fileSystems: [xfs]
+  kubeletDir: /var/lib/kubelet/
 backends:
   a: {kind: file, directory: /a}
   b:
@@ -81,6 +83,7 @@ backends:
         foreign: Some("b".parse().unwrap()),
     };
     assert_eq!((config.node, config.file_systems), (node, vec![FsType::Xfs]));
+    assert_eq!(config.kubelet_dir.as_deref(), Some(Path::new("/var/lib/kubelet")));
     let file = FileConfig {
         directory: PathBuf::from("/b"),
         reach: topology("rack", "r-1"),
@@ -244,10 +247,12 @@ fn options_stand_above_the_file_and_the_file_above_the_environment() {
         node_name: Some("option".to_owned()),
         log_level: Some("trace".to_owned()),
         http: Some("off".to_owned()),
+        kubelet_dir: Some("/option".to_owned()),
     };
     assert_eq!(read(&file, &overrides), pair("/option", "option"));
     let config = parse("f.yaml", file.as_bytes(), &overrides, &environment).unwrap();
     assert_eq!((config.log.level.level, config.http), (Level::Trace, None));
+    assert_eq!(config.kubelet_dir.as_deref(), Some(Path::new("/option")));
 }
 
 #[test]

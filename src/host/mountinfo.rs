@@ -70,11 +70,16 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let target = path(fields.next()?);
     let options = list(fields.next()?);
     // Optional fields, ended by a lone hyphen.
-    fields.find(|field| *field == b"-")?;
+    let mut shared = false;
+    while let field = fields.next()?
+        && field != b"-"
+    {
+        shared |= field.starts_with(b"shared:");
+    }
     let fs_type = text(fields.next()?);
     let source = text(fields.next()?);
     let super_options = list(fields.next()?);
-    Some(Mount { id, device, root, target, options, fs_type, source, super_options })
+    Some(Mount { id, device, root, target, options, fs_type, source, super_options, shared })
 }
 
 /// Undoes the kernel's escapes: backslash and three octal digits.
@@ -150,6 +155,7 @@ mod tests {
         assert_eq!((mounts[0].id, mounts[0].device), (36, makedev(98, 0)));
         assert_eq!(mounts[0].options, ["rw", "noatime"]);
         assert_eq!(mounts[0].super_options, ["rw", "errors=continue"]);
+        assert!(mounts[0].shared && !mounts[1].shared);
         assert_eq!((mounts[1].fs_type.as_str(), mounts[1].source.as_str()), ("btrfs", "/dev/loop0"));
         assert_eq!(mounts[2].target.as_os_str().as_bytes(), b"/\xff");
     }

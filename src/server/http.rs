@@ -35,9 +35,9 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Says that a part is ready (`None`) or why it is not.
-    pub fn set(&self, part: &str, reason: Option<String>) {
-        self.lock().insert(part.to_owned(), reason);
+    /// Says that a part is ready (`None`) or why it is not. Tells whether that is news.
+    pub fn set(&self, part: &str, reason: Option<String>) -> bool {
+        self.lock().insert(part.to_owned(), reason.clone()) != Some(reason)
     }
 
     /// Whether every part that was named is ready.
@@ -46,11 +46,10 @@ impl Readiness {
         self.lock().values().all(Option::is_none)
     }
 
-    /// Whether at least one part can be used, or none was named.
+    /// Whether this part was named and is ready.
     #[must_use]
-    pub fn is_usable(&self) -> bool {
-        let parts = self.lock();
-        parts.is_empty() || parts.values().any(Option::is_none)
+    pub fn has(&self, part: &str) -> bool {
+        self.lock().get(part).is_some_and(Option::is_none)
     }
 
     /// The parts line by line, the faulty ones with their reasons.

@@ -50,7 +50,8 @@ image csi-snapshotter $CSI/external-snapshotter/v8
 image snapshot-controller $CSI/external-snapshotter/v8
 load_images
 kubectl apply --server-side -k "$(directory $CSI/external-snapshotter/client/v8)/config/crd" >/dev/null
-kubectl apply -f "$(directory $CSI/external-snapshotter/v8)/deploy/kubernetes/snapshot-controller/rbac-snapshot-controller.yaml" >/dev/null
+controller=$(directory $CSI/external-snapshotter/v8)/deploy/kubernetes/snapshot-controller
+kubectl apply -f "$controller/rbac-snapshot-controller.yaml" >/dev/null
 snapshot_controller | kubectl apply -f - >/dev/null
 kubectl -n kube-system rollout status deployment/snapshot-controller --timeout=120s >&2
 say "sidecars ready in $SECONDS s"
