@@ -10,11 +10,17 @@
     reason = "a test ends by panicking or with an error, and tells what it measured or skipped"
 )]
 
+mod access;
 mod cluster;
+mod copies;
 mod crd;
+mod expansion;
 mod harness;
 mod leaks;
+mod limits;
 mod manifest;
+mod moving;
+mod parameters;
 mod pod;
 mod provisioning;
 mod report;
@@ -38,6 +44,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let tests = [
         provisioning::TESTS,
+        moving::TESTS,
+        expansion::TESTS,
+        copies::TESTS,
+        access::TESTS,
+        limits::TESTS,
+        parameters::TESTS,
     ]
     .concat();
     let runtime = tokio::runtime::Runtime::new().unwrap();
