@@ -24,9 +24,11 @@ mod parameters;
 mod pod;
 mod provisioning;
 mod report;
+mod restarts;
 mod scripts;
 mod space;
 mod wait;
+mod workloads;
 mod writer;
 
 use std::process::ExitCode;
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
         access::TESTS,
         limits::TESTS,
         parameters::TESTS,
+        restarts::TESTS,
+        workloads::TESTS,
     ]
     .concat();
     let runtime = tokio::runtime::Runtime::new().unwrap();
