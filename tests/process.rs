@@ -113,7 +113,10 @@ fn version_usage_and_config_have_their_exit_codes() {
     std::fs::write(&file, "backends: {here: {kind: file, directory: /data}}\n").unwrap();
     let good = output(&["check-config", name]);
     assert_eq!(good.status.code(), Some(0));
-    assert!(String::from_utf8(good.stdout).unwrap().starts_with("ok\n"));
+    let text = String::from_utf8(good.stdout).unwrap();
+    assert!(text.starts_with("ok\n") && text.contains("\n  kubelet none\n"), "{text}");
+    let good = output(&["check-config", "--config", name, "--kubelet-dir", "/var/lib/kubelet"]);
+    assert!(String::from_utf8(good.stdout).unwrap().contains("\n  kubelet /var/lib/kubelet\n"));
     let by_variable = fairlead(&["check-config"]).env("FAIRLEAD_CONFIG", name).output().unwrap();
     assert_eq!(by_variable.status.code(), Some(0));
 }
