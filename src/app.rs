@@ -101,6 +101,7 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
     let kubelet = config.kubelet_dir.as_deref().filter(|_| role.node());
     if let Some(kubelet) = kubelet {
         kubelet::check(kubelet)?;
+        kubelet::make_home(kubelet, &config.endpoint)?;
     }
     let (house, parts) = House::build(role, &config, &metrics, &readiness)?;
     let house = Arc::new(house);
