@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::{self, Role};
 use crate::config::{self, Config, Fault, Overrides, ProcessEnvironment};
 use crate::demo;
+use crate::probe;
 
 /// Something went wrong while it ran.
 const FAILURE: u8 = 1;
@@ -47,6 +48,12 @@ enum Command {
         file: Option<PathBuf>,
         #[command(flatten)]
         common: ServeArgs,
+    },
+    /// Ask a running Fairlead whether it is ready, and print its /readyz page.
+    Probe {
+        /// Where its metrics and health are served
+        #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:9810")]
+        address: String,
     },
     /// Show a volume's life on this machine, with two simulated servers (root).
     Demo {
@@ -107,6 +114,13 @@ pub fn run() -> ExitCode {
         Command::CheckConfig { file, common } => {
             check(ServeArgs { config: file.or_else(|| common.config.clone()), ..common })
         }
+        Command::Probe { address } => match probe::ready(&address) {
+            Ok(page) => print(&page),
+            Err(error) => {
+                complain(&format!("fairlead probe: {}\n", error.chain()));
+                ExitCode::from(FAILURE)
+            }
+        },
         Command::Demo { directory } => match demo::run(directory) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

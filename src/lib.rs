@@ -15,6 +15,7 @@ pub mod host;
 pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod probe;
 pub mod proto;
 pub mod registrar;
 pub mod server;

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 /// A room, and the rooms (and outside crates under watch) that it may name. A room may always name itself.
 const RULES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "config", "demo", "log"]),
+    ("cli", &["app", "config", "demo", "log", "probe"]),
     ("app", &["*"]),
     ("demo", &["client", "proto", "error", "volume", "host", "nix"]),
+    ("probe", &["error"]),
     ("client", &["proto", "error", "tonic", "hyper_util"]),
     ("config", &["volume", "error", "backend::file", "node", "registrar"]),
     (

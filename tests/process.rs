@@ -253,3 +253,23 @@ fn the_log_level_changes_by_file_and_a_bad_file_changes_nothing() {
     driver.signal(Signal::SIGHUP);
     driver.wait_for_http("/metrics", "fairlead_config_reload_failed 0");
 }
+
+#[test]
+fn probe_asks_a_running_driver_whether_it_is_ready() {
+    // A file where the directory should be.
+    let driver = Driver::start("", |root| std::fs::write(root.join("data"), "x").unwrap());
+    let log = driver.log();
+    let line = log.lines().find(|line| line.contains("serving metrics and health")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let address = line["address"].as_str().unwrap();
+    let refused = output(&["probe", address]);
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && text.contains("not ready: back end here: "), "{text}");
+    std::fs::remove_file(driver.path("data")).unwrap();
+    std::fs::create_dir(driver.path("data")).unwrap();
+    driver.wait_for_http("/readyz", "back end here: ready");
+    let ready = output(&["probe", address]);
+    let text = String::from_utf8(ready.stdout).unwrap();
+    assert!(ready.status.code() == Some(0) && text.contains("back end here: ready\n"), "{text}");
+    assert_eq!(output(&["probe", "nowhere"]).status.code(), Some(1));
+}

@@ -1,0 +1,93 @@
+{{/* The configuration file of a driver, for its controller and its nodes: (list $ driver). */}}
+{{- define "fairlead.config" -}}
+{{- $values := (index . 0).Values -}}
+{{- $driver := index . 1 -}}
+driverName: {{ $driver.name }}
+http: "{{ $values.http.address }}:{{ $driver.port }}"
+log:
+  {{- toYaml $values.log | nindent 2 }}
+gracePeriod: {{ $values.gracePeriod }}
+{{- if and $values.foreign (hasKey $driver.backends $values.foreign) }}
+foreign: {{ $values.foreign }}
+{{- end }}
+# The controller alone talks to the API server; without it, it is not ready.
+kubernetes:
+  enabled: true
+node:
+  kubeletDir: {{ $values.node.kubeletDir }}
+  fileSystems: {{ toJson $values.node.fileSystems }}
+  {{- with $values.node.topology }}
+  topology:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.node.maxVolumes }}
+  maxVolumes: {{ . }}
+  {{- end }}
+backends:
+  {{- range $name, $backend := $driver.backends }}
+  {{ $name }}:
+    {{- omit $backend "driver" "secret" | toYaml | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{/*
+Changes with every setting that needs a restart, and so restarts the pods. The log level does not: a running driver
+finds the new one by itself.
+*/}}
+{{- define "fairlead.configChecksum" -}}
+{{- $config := include "fairlead.config" . | fromYaml -}}
+{{- $_ := unset $config.log "level" -}}
+{{- $config | toJson | sha256sum -}}
+{{- end }}
+
+{{/* Mounts of the configuration and of secrets: (list $ driver "controller" or "node"). */}}
+{{- define "fairlead.configMounts" -}}
+- {name: config, mountPath: /etc/fairlead, readOnly: true}
+{{- range $name, $secret := include "fairlead.secrets" . | fromJson }}
+- {name: secret-{{ $name }}, mountPath: /run/secrets/fairlead/{{ $name }}, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "fairlead.configVolumes" -}}
+- name: config
+  configMap: {name: {{ (index . 1).base }}-config}
+{{- range $name, $secret := include "fairlead.secrets" . | fromJson }}
+- name: secret-{{ $name }}
+  secret: {secretName: {{ $secret }}, defaultMode: 0440}
+{{- end }}
+{{- end }}
+
+{{/* The Secrets that a component gets, as a JSON map from back end to the Secret's name. */}}
+{{- define "fairlead.secrets" -}}
+{{- $root := index . 0 -}}
+{{- $component := index . 2 -}}
+{{- $secrets := dict -}}
+{{- range $name, $backend := (index . 1).backends -}}
+{{- with $backend.secret -}}
+{{- if or (eq $component "controller") .onNode -}}
+{{- $_ := set $secrets $name (.existingSecret | default (printf "%s-backend-%s" (include "fairlead.fullname" $root) $name)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $secrets | toJson -}}
+{{- end }}
+
+{{/* Directories of `file` back ends, at the same path as on the host, for controller and node. */}}
+{{- define "fairlead.directoryMounts" -}}
+{{- range $name, $backend := .backends }}
+{{- if eq $backend.kind "file" }}
+# Storage that is mounted on the host later shows here too.
+- {name: backend-{{ $name }}, mountPath: {{ $backend.directory | quote }}, mountPropagation: HostToContainer}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "fairlead.directoryVolumes" -}}
+{{- range $name, $backend := .backends }}
+{{- if eq $backend.kind "file" }}
+- name: backend-{{ $name }}
+  # It must exist: a directory made here would hide that its storage is missing.
+  hostPath: {path: {{ $backend.directory | quote }}, type: Directory}
+{{- end }}
+{{- end }}
+{{- end }}
