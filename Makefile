@@ -11,7 +11,7 @@ BASE ?= debian:bookworm-slim
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity bench image release cluster-build cluster-up cluster-down setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity bench image release cluster-build cluster-up cluster-down e2e e2e-full setup-build setup-test setup-go
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -84,3 +84,10 @@ cluster-up: cluster-build ## Starts a real Kubernetes of NODES=2 nodes here, wit
 
 cluster-down: ## Stops it; nothing is left running, mounted or attached (root)
 	tests/cluster/down.sh
+
+# A cluster of one's own: KUBECONFIG=... FAIRLEAD_E2E_IMAGE=... cargo test --test e2e
+e2e: cluster-build ## Installs the chart in a real Kubernetes here and tests it from claim to pod (root); KEEP=1 leaves it up
+	tests/e2e/run.sh
+
+e2e-full: cluster-build ## The same with the slow tests, and then Kubernetes' own storage tests (hours; root)
+	tests/e2e/run.sh --full

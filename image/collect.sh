@@ -10,7 +10,7 @@ libraries="libc.so.6 libm.so.6 libgcc_s.so.1"
 files="/etc/mke2fs.conf /etc/ssl/certs/ca-certificates.crt"
 
 # Debian 12 keeps all of these in /usr.
-mkdir -p "$root/etc" "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/var/lib/dpkg/status.d"
+mkdir -p "$root/etc" "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/usr/share" "$root/var/lib/dpkg/status.d"
 mkdir -m 1777 "$root/tmp"
 for directory in bin sbin lib lib64; do
   mkdir -p "$root/usr/$directory"

@@ -4,6 +4,7 @@
 # usage: node.sh up|down|kill N       start or stop node N (kill: a power cut; nothing is stopped or unmounted in order)
 #        node.sh start|stop|restart N containerd|kubelet|kube-proxy
 #        node.sh exec N COMMAND...    run a command in node N
+#        node.sh logs N NAMESPACE POD what a pod has written; also when the node is off
 #        node.sh load N               load the image archives that node N does not have
 set -euo pipefail
 # shellcheck source=lib.sh
@@ -211,6 +212,7 @@ case $action in
   kill) cut_power ;;
   load) load ;;
   exec) [[ $# -gt 0 ]] || usage; in_node "$N" "$@" ;;
+  logs) [[ $# -eq 2 ]] || usage; cat "$DIR/log/pods/$1_$2_"*/*/*.log ;;
   start) program "$@"; "start_$1" ;;
   stop) program "$@"; stop "$1-$N" ;;
   restart) program "$@"; stop "$1-$N"; "start_$1" ;;

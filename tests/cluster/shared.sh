@@ -26,6 +26,8 @@ mount_shared() {
     mv "$IMAGE.new" "$IMAGE"
   fi
   mount -o loop "$IMAGE" "$SHARED"
+  # One for each back end of values.yaml.
+  mkdir -p "$SHARED"/{shared,capped}
 }
 
 # Loop devices whose backing file is on the shared file system, whichever node attached them. Found by the file system's
