@@ -1,5 +1,6 @@
 //! Builds the house and lives in it: the only module that names concrete back ends, connectors and the host.
 
+mod alive;
 mod house;
 mod kubelet;
 mod ready;
@@ -100,6 +101,7 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
     let kubelet = config.kubelet_dir.as_deref().filter(|_| role.node());
     if let Some(kubelet) = kubelet {
         kubelet::check(kubelet)?;
+        kubelet::make_home(kubelet, &config.endpoint)?;
     }
     let (house, parts) = House::build(role, &config, &metrics, &readiness)?;
     let house = Arc::new(house);
@@ -107,7 +109,7 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
         let listener = http::listen(address).await?;
         let address = listener.local_addr().map_err(|error| Error::io("tell the HTTP address", error))?;
         tracing::info!(%address, "serving metrics and health");
-        let pages = pages(&house, &metrics, &readiness);
+        let pages = pages(&house, &metrics, &readiness, config.endpoint.clone(), shutdown.clone());
         tokio::spawn(http::serve(pages, listener));
     }
     tokio::spawn(watch_file(Watch::new(settings, log, Arc::clone(&metrics))));
@@ -137,11 +139,28 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
     conclude(end?, &house)
 }
 
-fn pages(house: &Arc<House>, metrics: &Arc<Metrics>, readiness: &Readiness) -> Pages {
+fn pages(
+    house: &Arc<House>,
+    metrics: &Arc<Metrics>,
+    readiness: &Readiness,
+    endpoint: PathBuf,
+    shutdown: Shutdown,
+) -> Pages {
     let (house, fresh) = (Arc::clone(house), Arc::clone(metrics));
     let refresh =
         Arc::new(move || fresh.flights(house.flights().into_iter().map(|flight| (flight.phase, flight.age))));
-    Pages { metrics: Arc::clone(metrics), refresh, readiness: readiness.clone() }
+    let alive = Arc::new(move || {
+        let (endpoint, shutdown) = (endpoint.clone(), shutdown.clone());
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                // A process that ends takes no new connections; the grace period bounds that.
+                () = shutdown.ordered() => Ok(()),
+                checked = alive::check(&endpoint) => checked,
+            }
+        }) as _
+    });
+    Pages { metrics: Arc::clone(metrics), refresh, alive, readiness: readiness.clone() }
 }
 
 async fn watch_file(watch: Watch) {

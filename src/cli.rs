@@ -174,9 +174,11 @@ fn summary(config: &Config) -> String {
         .iter()
         .map(|(name, backend)| format!("  back end {name}: {}\n", backend.kind()))
         .collect();
+    let kubelet =
+        config.kubelet_dir.as_ref().map_or_else(|| "none".into(), |directory| directory.to_string_lossy());
     let Config { driver_name, endpoint, .. } = config;
     format!(
-        "ok\n  driver {driver_name}\n  socket {}\n  metrics and health {http}\n  node {}\n{backends}",
+        "ok\n  driver {driver_name}\n  socket {}\n  metrics and health {http}\n  node {}\n  kubelet {kubelet}\n{backends}",
         endpoint.display(),
         config.node.name,
     )

@@ -24,7 +24,7 @@ use crate::server::socket::{self, SocketFile};
 
 use self::service::Service;
 
-pub use status::{PART, Status};
+pub use status::Status;
 
 /// How often the socket is looked for. Whoever wipes the kubelet's directory reinstalls the kubelet, which takes longer.
 const LOOK: Duration = Duration::from_secs(10);

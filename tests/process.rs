@@ -10,7 +10,7 @@ mod process;
 
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -113,7 +113,10 @@ fn version_usage_and_config_have_their_exit_codes() {
     std::fs::write(&file, "backends: {here: {kind: file, directory: /data}}\n").unwrap();
     let good = output(&["check-config", name]);
     assert_eq!(good.status.code(), Some(0));
-    assert!(String::from_utf8(good.stdout).unwrap().starts_with("ok\n"));
+    let text = String::from_utf8(good.stdout).unwrap();
+    assert!(text.starts_with("ok\n") && text.contains("\n  kubelet none\n"), "{text}");
+    let good = output(&["check-config", "--config", name, "--kubelet-dir", "/var/lib/kubelet"]);
+    assert!(String::from_utf8(good.stdout).unwrap().contains("\n  kubelet /var/lib/kubelet\n"));
     let by_variable = fairlead(&["check-config"]).env("FAIRLEAD_CONFIG", name).output().unwrap();
     assert_eq!(by_variable.status.code(), Some(0));
 }
@@ -143,6 +146,7 @@ fn a_running_call_is_answered_after_sigterm_while_new_ones_are_not_taken() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(driver.http("/readyz").contains("process: is ending"));
+    assert!(driver.http("/healthz").starts_with("HTTP/1.1 200"), "nobody should hurry it");
     assert!(driver.is_running(), "it waits for the call");
     call.finish();
     assert_eq!(driver.end(), Some(0), "{}", driver.log());
@@ -193,6 +197,22 @@ fn a_killed_driver_s_socket_is_taken_over() {
     driver.process = Process::start(&mut command, &driver.path("log"));
     driver.wait_for("serving CSI");
     driver.begin_call().finish();
+}
+
+#[test]
+fn health_is_whether_the_socket_answers() {
+    let driver = Driver::start("", |_| {});
+    let calls: Vec<_> = (0..200).map(|_| driver.begin_call()).collect();
+    assert!(driver.http("/healthz").starts_with("HTTP/1.1 200"), "under load");
+    drop(calls);
+    std::fs::remove_file(driver.path("s")).unwrap();
+    let page = driver.http("/healthz");
+    assert!(page.starts_with("HTTP/1.1 503") && page.contains("nobody answers on"), "{page}");
+    // Somebody takes the connection and says nothing, as a process does that hangs.
+    let _mute = UnixListener::bind(driver.path("s")).unwrap();
+    let page = driver.http("/healthz");
+    assert!(page.starts_with("HTTP/1.1 503") && page.contains("no answer on"), "{page}");
+    assert!(driver.http("/readyz").starts_with("HTTP/1.1 200"));
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What is between the node and its kubelet, where the configuration names the kubelet's directory.
 
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,6 +42,23 @@ pub fn check(kubelet: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes the directory of the CSI socket where that is the usual `plugins/<name>`. A new machine does not have it, and
+/// a container cannot get it as a mount of its own: below a shared mount, that one would appear on the host, too.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn make_home(kubelet: &Path, endpoint: &Path) -> Result<()> {
+    let Some(home) = endpoint.parent().filter(|home| home.parent() == Some(&kubelet.join("plugins"))) else {
+        return Ok(());
+    };
+    match DirBuilder::new().mode(0o750).create(home) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(Error::io(format!("make the directory {}", home.display()), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What to do where another process serves the CSI socket, or the registration socket of the same driver.

@@ -6,7 +6,7 @@ use crate::metrics::Metrics;
 use crate::server::http::Readiness;
 
 /// The registration's name on `/readyz`.
-pub const PART: &str = "kubelet";
+const PART: &str = "kubelet";
 
 /// Where the state of the registration is told. Cloning gives another handle.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -77,6 +78,8 @@ pub struct Pages {
     pub metrics: Arc<Metrics>,
     /// What brings those metrics up to date that are looked up rather than counted.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
+    /// What `/healthz` asks; an error means that only a restart helps.
+    pub alive: Arc<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>,
     /// What `/readyz` tells.
     pub readiness: Readiness,
 }
@@ -101,7 +104,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
 pub async fn serve(pages: Pages, listener: TcpListener) {
     let router = Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .with_state(pages);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -140,6 +143,16 @@ async fn answer(connection: TcpStream, service: TowerToHyperService<Router>) {
 async fn metrics(State(pages): State<Pages>) -> Response {
     (pages.refresh)();
     ([(header::CONTENT_TYPE, METRICS_TYPE)], pages.metrics.encode()).into_response()
+}
+
+async fn health(State(pages): State<Pages>) -> Response {
+    match (pages.alive)().await {
+        Ok(()) => "ok\n".into_response(),
+        Err(error) => {
+            tracing::error!(error = error.chain(), "this process does not do its work");
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", error.chain())).into_response()
+        }
+    }
 }
 
 async fn ready(State(pages): State<Pages>) -> Result<Response, Infallible> {

@@ -1,7 +1,7 @@
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -153,7 +153,15 @@ async fn metrics_and_health_are_served() {
     let readiness = Readiness::default();
     let refreshed = Arc::clone(&metrics);
     let refresh = Arc::new(move || refreshed.flights([("copy", Duration::from_secs(3))]));
-    let pages = Pages { metrics, refresh, readiness: readiness.clone() };
+    let dead = Arc::new(AtomicBool::new(false));
+    let alive = {
+        let dead = Arc::clone(&dead);
+        Arc::new(move || {
+            let dead = dead.load(Ordering::Relaxed);
+            Box::pin(async move { if dead { Err(Error::internal("no answer")) } else { Ok(()) } }) as _
+        })
+    };
+    let pages = Pages { metrics, refresh, alive, readiness: readiness.clone() };
     let listener = super::http::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(super::http::serve(pages, listener));
@@ -179,6 +187,10 @@ async fn metrics_and_health_are_served() {
     assert!(page.ends_with("back end here: no directory\nback end there: ready\n"), "{page}");
     readiness.set("back end here", None);
     assert!(get("/readyz").await.starts_with("HTTP/1.1 200"));
+    dead.store(true, Ordering::Relaxed);
+    let page = get("/healthz").await;
+    assert!(page.starts_with("HTTP/1.1 503") && page.ends_with("no answer\n"), "{page}");
+    dead.store(false, Ordering::Relaxed);
     assert!(get("/").await.starts_with("HTTP/1.1 404"));
     let post = ask(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
     assert!(post.starts_with("HTTP/1.1 405"), "{post}");
