@@ -20,6 +20,7 @@ mod leaks;
 mod limits;
 mod manifest;
 mod moving;
+mod outages;
 mod parameters;
 mod pod;
 mod provisioning;
@@ -27,6 +28,7 @@ mod report;
 mod restarts;
 mod scripts;
 mod space;
+mod uninstall;
 mod wait;
 mod workloads;
 mod writer;
@@ -54,6 +56,8 @@ fn main() -> ExitCode {
         parameters::TESTS,
         restarts::TESTS,
         workloads::TESTS,
+        outages::TESTS,
+        uninstall::TESTS,
     ]
     .concat();
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
@@ -85,14 +86,15 @@ async fn scaled(space: &Space, replicas: i32) -> Result {
 async fn storm_of_100_claims_and_pods(space: &Space) -> Result {
     const COUNT: usize = 100;
     let began = Instant::now();
-    for index in 0..COUNT {
+    let order = async |index: usize| -> Result {
         space.claim(Claim::new(&format!("data-{index}")).size("16Mi")).await?;
         let volume = json!({"persistentVolumeClaim": {"claimName": format!("data-{index}")}});
         let pod = Draft::new(&format!("pod-{index}")).volume("data", volume);
         let script =
             "hostname >/data/name && sync && cat /data/name; trap 'exit 0' TERM; sleep 1000000 & wait";
-        space.begin(pod.script(script)).await?;
-    }
+        space.begin(pod.script(script)).await.map(|_| ())
+    };
+    try_join_all((0..COUNT).map(order)).await?;
     eprintln!("storm: {COUNT} claims and pods were ordered within {:.1} s", seconds(began.elapsed()));
     let mut bound = BTreeMap::new();
     let mut running = BTreeMap::new();
