@@ -11,7 +11,7 @@ BASE ?= debian:bookworm-slim
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity bench image release cluster-build cluster-up cluster-down e2e e2e-full setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity bench bench-cluster image release cluster-build cluster-up cluster-down e2e e2e-full setup-build setup-test setup-go
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -20,7 +20,7 @@ setup-build setup-test setup-go: setup-%:
 	@tests/setup.sh $*
 
 # The binary names no directory of the machine that built it.
-release bench: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+release bench bench-cluster: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 release: setup-build
 	$(CARGO) build --locked --release
 
@@ -45,6 +45,10 @@ sanity: setup-go release ## csi-sanity for mount and block volumes
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
+
+bench-cluster: cluster-build ## Measures order to running pod on the test cluster (FAIRLEAD_BENCH_CLASS=...), writes bench-cluster-results.json
+	$(CARGO) bench --locked --bench cluster --no-run
+	tests/cluster/with.sh $(CARGO) bench --locked --bench cluster
 
 # The build's context is a directory with the binary alone, wherever cargo keeps its target directory.
 # Buildah's chroot isolation needs neither a container runtime nor a network of its own; its layers are kept, so the

@@ -36,10 +36,7 @@ const THREADS: usize = 6;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests = [
-        provisioning::TESTS,
-    ]
-    .concat();
+    let tests = [provisioning::TESTS].concat();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
     let cluster = match runtime.block_on(Cluster::find()) {
