@@ -8,7 +8,7 @@ DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
 BASE ?= debian:bookworm-slim
 
-.PHONY: help demo test lint unit sanity bench image release setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity chart chart-tools manifests bench image release setup-build setup-test setup-go
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -22,7 +22,8 @@ release: setup-build
 demo: setup-test release ## Shows a volume's life on this machine, step by step (root)
 	$(TARGET)/release/fairlead demo
 
-test: lint unit sanity ## Runs everything: lint, all tests, csi-sanity (root)
+# The chart is checked among the unit tests, where its tools are there.
+test: lint chart-tools unit sanity ## Runs everything: lint, all tests, the chart's checks, csi-sanity (root)
 
 lint: setup-build $(DENY) ## Formatting, lints, licences and bans
 	$(CARGO) fmt --check
@@ -34,6 +35,15 @@ $(DENY):
 
 unit: setup-test ## All of the project's own tests, on real loop devices and mounts
 	tests/leaks.sh $(CARGO) test --locked --all-features
+
+chart-tools: setup-go
+	tests/chart/tools.sh
+
+chart: chart-tools ## Checks the Helm chart without a cluster: Helm 3 and 4, refusals, Kubernetes' own schemas
+	$(CARGO) test --locked --all-features --test chart
+
+manifests: chart-tools ## Writes manifests/, the chart's README and the recorded templates anew
+	UPDATE=1 $(CARGO) test --locked --all-features --test chart
 
 sanity: setup-go release ## csi-sanity for mount and block volumes
 	tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead
