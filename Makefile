@@ -7,15 +7,20 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
 BASE ?= debian:bookworm-slim
+# Of the last commit: with it, and with the same base and packages, the same sources give the same image.
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity chart chart-tools manifests bench image release setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity chart chart-tools manifests bench image release cluster-build cluster-up cluster-down e2e e2e-full setup-build setup-test setup-go
 
 help: ## Lists the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 setup-build setup-test setup-go: setup-%:
 	@tests/setup.sh $*
 
+# The binary names no directory of the machine that built it.
+release bench: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 release: setup-build
 	$(CARGO) build --locked --release
 
@@ -57,7 +62,7 @@ bench: setup-test release ## Measures size, start, memory, calls, throughput; pr
 image: release ## Builds the container image with docker or buildah: make image BASE=... IMAGE=... BUILD_FLAGS=...
 	@set -euo pipefail; \
 	if docker info >/dev/null 2>&1; then \
-	  build=(docker build); \
+	  build=(docker build --build-arg SOURCE_DATE_EPOCH); \
 	else \
 	  if ! command -v buildah >/dev/null; then \
 	    if [[ $$EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then \
@@ -68,10 +73,31 @@ image: release ## Builds the container image with docker or buildah: make image 
 	    apt-get update -qq; \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends buildah >/dev/null; \
 	  fi; \
-	  build=(buildah build --layers --isolation "$${BUILDAH_ISOLATION:-chroot}"); \
+	  build=(buildah build --layers --timestamp "$(SOURCE_DATE_EPOCH)" --isolation "$${BUILDAH_ISOLATION:-chroot}"); \
 	fi; \
 	context=$$(mktemp -d); trap 'rm -rf "$$context"' EXIT; \
 	install -D -m 0755 "$(TARGET)/release/fairlead" "$$context/target/release/fairlead"; \
+	install -D -m 0755 -t "$$context/image" image/*.sh; \
+	$(CARGO) tree --locked --edges normal --prefix none --format 'cargo {p}' | awk '{ print $$1, $$2, substr($$3, 2) }' | sort -u > "$$context/crates"; \
 	version=$$("$(TARGET)/release/fairlead" version | awk 'NR == 1 { print $$2 }'); \
-	"$${build[@]}" $(BUILD_FLAGS) --build-arg BASE="$(BASE)" --build-arg VERSION="$$version" --file Dockerfile --tag "$(IMAGE)" "$$context"; \
+	"$${build[@]}" $(BUILD_FLAGS) --build-arg BASE="$(BASE)" --build-arg VERSION="$$version" --build-arg REVISION="$(REVISION)" \
+	  --file Dockerfile --tag "$(IMAGE)" "$$context"; \
 	echo "built $(IMAGE) with $${build[0]}"
+
+cluster-build: ## Builds a Kubernetes, its sidecars and tools for tests, from pinned Go modules
+	tests/cluster/build.sh
+
+cluster-up: cluster-build ## Starts a real Kubernetes of NODES=2 nodes here, with sidecars and the driver's image (root)
+	tests/cluster/up.sh
+	tests/cluster/sidecars.sh
+	tests/cluster/driver-image.sh
+
+cluster-down: ## Stops it; nothing is left running, mounted or attached (root)
+	tests/cluster/down.sh
+
+# A cluster of one's own: KUBECONFIG=... FAIRLEAD_E2E_IMAGE=... cargo test --test e2e
+e2e: cluster-build ## Installs the chart in a real Kubernetes here and tests it from claim to pod (root); KEEP=1 leaves it up
+	tests/e2e/run.sh
+
+e2e-full: cluster-build ## The same with the slow tests, and then Kubernetes' own storage tests (hours; root)
+	tests/e2e/run.sh --full

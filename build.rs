@@ -1,22 +1,25 @@
-//! Compiles the CSI interface to Rust, without a protobuf compiler on the build machine.
+//! Compiles the wire interfaces to Rust, without a protobuf compiler on the build machine.
 
 use std::error::Error;
 use std::path::PathBuf;
 
 use protox::prost_reflect::{DescriptorPool, FieldDescriptor, Value};
 
-const INTERFACE: &str = "proto/csi.proto";
+const INTERFACES: [&str; 2] = ["proto/csi.proto", "proto/pluginregistration.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={INTERFACE}");
 
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_imports(true).open_file(INTERFACE)?;
+    compiler.include_imports(true);
+    for interface in INTERFACES {
+        println!("cargo:rerun-if-changed={interface}");
+        compiler.open_file(interface)?;
+    }
 
     // The set in its encoded form: the decoded type of prost-types has no room for the csi_secret
     // and alpha options, and they are part of what the tests compare.
-    let set = out_dir()?.join("csi.descriptor");
+    let set = out_dir()?.join("interfaces.descriptor");
     std::fs::write(set, compiler.include_source_info(false).encode_file_descriptor_set())?;
 
     let mut config = tonic_prost_build::Config::new();

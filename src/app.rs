@@ -1,6 +1,8 @@
 //! Builds the house and lives in it: the only module that names concrete back ends, connectors and the host.
 
+mod alive;
 mod house;
+mod kubelet;
 mod ready;
 mod reload;
 
@@ -96,19 +98,28 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
     let config = settings.config.clone();
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
+    let kubelet = config.kubelet_dir.as_deref().filter(|_| role.node());
+    if let Some(kubelet) = kubelet {
+        kubelet::check(kubelet)?;
+        kubelet::make_home(kubelet, &config.endpoint)?;
+    }
     let (house, parts) = House::build(role, &config, &metrics, &readiness)?;
     let house = Arc::new(house);
     if let Some(address) = config.http {
         let listener = http::listen(address).await?;
         let address = listener.local_addr().map_err(|error| Error::io("tell the HTTP address", error))?;
         tracing::info!(%address, "serving metrics and health");
-        let pages = pages(&house, &metrics, &readiness);
+        let pages = pages(&house, &metrics, &readiness, config.endpoint.clone(), shutdown.clone());
         tokio::spawn(http::serve(pages, listener));
     }
     tokio::spawn(watch_file(Watch::new(settings, log, Arc::clone(&metrics))));
     ready::watch(parts, &readiness).await;
     // Blocks for microseconds, or for two seconds while nothing else is to be done.
-    let (listener, file) = socket::listen_at(&config.endpoint)?;
+    let taken = match kubelet {
+        Some(_) => kubelet::taken(&config.driver_name),
+        None => "choose another \"endpoint\"".to_owned(),
+    };
+    let (listener, file) = socket::listen_at(&config.endpoint, &taken)?;
     tracing::info!(
         driver = config.driver_name,
         role = ?role,
@@ -116,18 +127,40 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
         socket = %config.endpoint.display(),
         "serving CSI"
     );
+    let registrar =
+        kubelet.map(|kubelet| kubelet::register(kubelet, &config, &readiness, &metrics)).transpose()?;
     tokio::spawn(tell_the_end(shutdown.clone(), readiness));
     let serving = server::serve(house.routes(), listener, shutdown.clone());
     let end = shutdown.drain(config.grace_period, serving, || house.flights().len()).await;
+    if let Some(registrar) = registrar {
+        registrar.end().await;
+    }
     drop(file);
     conclude(end?, &house)
 }
 
-fn pages(house: &Arc<House>, metrics: &Arc<Metrics>, readiness: &Readiness) -> Pages {
+fn pages(
+    house: &Arc<House>,
+    metrics: &Arc<Metrics>,
+    readiness: &Readiness,
+    endpoint: PathBuf,
+    shutdown: Shutdown,
+) -> Pages {
     let (house, fresh) = (Arc::clone(house), Arc::clone(metrics));
     let refresh =
         Arc::new(move || fresh.flights(house.flights().into_iter().map(|flight| (flight.phase, flight.age))));
-    Pages { metrics: Arc::clone(metrics), refresh, readiness: readiness.clone() }
+    let alive = Arc::new(move || {
+        let (endpoint, shutdown) = (endpoint.clone(), shutdown.clone());
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                // A process that ends takes no new connections; the grace period bounds that.
+                () = shutdown.ordered() => Ok(()),
+                checked = alive::check(&endpoint) => checked,
+            }
+        }) as _
+    });
+    Pages { metrics: Arc::clone(metrics), refresh, alive, readiness: readiness.clone() }
 }
 
 async fn watch_file(watch: Watch) {

@@ -82,13 +82,16 @@ struct ServeArgs {
     /// This node's name; stands above the file
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
+    /// The directory of the kubelet to register with; stands above the file
+    #[arg(long, value_name = "DIRECTORY")]
+    kubelet_dir: Option<String>,
 }
 
 impl ServeArgs {
     fn split(self) -> (PathBuf, Overrides) {
         let file = config::file(self.config, &ProcessEnvironment);
-        let Self { endpoint, http, log_level, node_name, .. } = self;
-        (file, Overrides { endpoint, http, log_level, node_name })
+        let Self { endpoint, http, log_level, node_name, kubelet_dir, .. } = self;
+        (file, Overrides { endpoint, http, log_level, node_name, kubelet_dir })
     }
 }
 
@@ -171,9 +174,11 @@ fn summary(config: &Config) -> String {
         .iter()
         .map(|(name, backend)| format!("  back end {name}: {}\n", backend.kind()))
         .collect();
+    let kubelet =
+        config.kubelet_dir.as_ref().map_or_else(|| "none".into(), |directory| directory.to_string_lossy());
     let Config { driver_name, endpoint, .. } = config;
     format!(
-        "ok\n  driver {driver_name}\n  socket {}\n  metrics and health {http}\n  node {}\n{backends}",
+        "ok\n  driver {driver_name}\n  socket {}\n  metrics and health {http}\n  node {}\n  kubelet {kubelet}\n{backends}",
         endpoint.display(),
         config.node.name,
     )
@@ -220,6 +225,8 @@ mod tests {
                 "l",
                 "--node-name",
                 "n",
+                "--kubelet-dir",
+                "k",
             ];
             assert!(Cli::try_parse_from(line).is_ok(), "{role}");
         }

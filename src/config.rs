@@ -85,6 +85,8 @@ pub struct Config {
     pub node: NodeConfig,
     /// The file systems that this node must be able to make.
     pub file_systems: Vec<FsType>,
+    /// The directory of the kubelet with which the node registers; `None`: with none.
+    pub kubelet_dir: Option<PathBuf>,
     /// The back ends, at least one.
     pub backends: Vec<(BackendName, BackendConfig)>,
 }
@@ -106,7 +108,8 @@ impl Config {
         compare("gracePeriod", self.grace_period == other.grace_period);
         compare("foreign", self.node.foreign == other.node.foreign);
         let node = |config: &Self| NodeConfig { foreign: None, ..config.node.clone() };
-        compare("node", node(self) == node(other) && self.file_systems == other.file_systems);
+        let same = node(self) == node(other) && self.file_systems == other.file_systems;
+        compare("node", same && self.kubelet_dir == other.kubelet_dir);
         compare("backends", self.backends == other.backends);
         keys
     }
@@ -123,6 +126,8 @@ pub struct Overrides {
     pub log_level: Option<String>,
     /// `--node-name`.
     pub node_name: Option<String>,
+    /// `--kubelet-dir`.
+    pub kubelet_dir: Option<String>,
 }
 
 /// What the settings may learn from outside the file.

@@ -18,6 +18,7 @@ mod mount_options;
 mod mount_tree;
 mod mountinfo;
 mod paths;
+mod propagation;
 mod superblock;
 mod tools;
 pub mod tree;
@@ -35,11 +36,12 @@ use crate::error::{Error, Result};
 use crate::volume::{Bytes, FsType};
 
 pub use linux::Linux;
+pub use propagation::is_shared;
 
 /// One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)), unescaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// The mount's id; the greatest at one target is the one on top.
+    /// The mount's id. The kernel gives a freed one to the next mount, so it tells nothing of the order.
     pub id: u64,
     /// Device number of the file system, `major:minor` as one number (`makedev`). Anonymous for btrfs: see `source`.
     pub device: u64,
@@ -55,6 +57,9 @@ pub struct Mount {
     pub source: String,
     /// The file system's options.
     pub super_options: Vec<String>,
+    /// Whether what is mounted below it appears below its peers, too, such as those in other mount namespaces
+    /// (mount_namespaces(7)).
+    pub shared: bool,
 }
 
 /// What blkid's low-level probe says of a device.

@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod node;
 pub mod probe;
 pub mod proto;
+pub mod registrar;
 pub mod server;
 pub mod volume;

@@ -9,10 +9,11 @@
 //! | `fairlead_backend_seconds` (histogram, with `_count`) | `backend`, `call`, `result` | seconds |
 //! | `fairlead_backend_ready` | `backend` | 1 or 0 |
 //! | `fairlead_connected_devices` | `backend` | devices on this node |
+//! | `fairlead_kubelet_registered` | `driver` | 1 or 0 |
 //! | `fairlead_config_reload_failed` | | 1 while the file is bad and the settings before it stay |
 //! | `fairlead_build_info` | `version` | 1 |
 //!
-//! Labels come from closed sets (RPC names, gRPC codes, phases, configured back ends), so their number is bounded.
+//! Labels come from closed sets (RPC names, gRPC codes, phases, the driver's name, configured back ends), so their number is bounded.
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
@@ -62,6 +63,11 @@ struct BackendLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DriverLabels {
+    driver: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -77,6 +83,7 @@ pub struct Metrics {
     calls: Family<CallLabels, Histogram, fn() -> Histogram>,
     ready: Family<BackendLabels, Gauge>,
     devices: Family<BackendLabels, Gauge>,
+    registered: Family<DriverLabels, Gauge>,
     reload_failed: Gauge,
 }
 
@@ -95,6 +102,7 @@ impl Default for Metrics {
             calls: calls.clone(),
             ready: Family::default(),
             devices: Family::default(),
+            registered: Family::default(),
             reload_failed: Gauge::default(),
             registry: Registry::default(),
         };
@@ -107,6 +115,8 @@ impl Default for Metrics {
         registry.register("backend_seconds", "Back-end calls by call and result", calls);
         registry.register("backend_ready", "Whether the back end can be used", metrics.ready.clone());
         registry.register("connected_devices", "Devices connected on this node", metrics.devices.clone());
+        let registered = metrics.registered.clone();
+        registry.register("kubelet_registered", "Whether the kubelet has registered the driver", registered);
         let reload_failed = metrics.reload_failed.clone();
         registry.register("config_reload_failed", "Whether the changed configuration is bad", reload_failed);
         registry.register("build_info", "The version that runs", build);
@@ -145,6 +155,13 @@ impl Metrics {
         } else {
             gauge.dec()
         };
+    }
+
+    /// Tells whether the kubelet has registered the driver of this name. A process that does not register never tells
+    /// it, so that its page does not have it.
+    pub fn kubelet_registered(&self, driver: &str, registered: bool) {
+        let labels = DriverLabels { driver: driver.to_owned() };
+        self.registered.get_or_create(&labels).set(i64::from(registered));
     }
 
     /// Tells whether the configuration file, changed while the process runs, is bad.
@@ -192,6 +209,7 @@ mod tests {
         metrics.device("here", true);
         metrics.flights([("copy", Duration::from_secs(2)), ("copy", Duration::from_secs(5))]);
         metrics.config_reload_failed(true);
+        metrics.kubelet_registered("csi.fairlead.dev", true);
         let page = metrics.encode();
         for line in [
             r#"fairlead_rpc_seconds_count{rpc="CreateVolume",code="OK"} 1"#,
@@ -201,6 +219,7 @@ mod tests {
             r#"fairlead_backend_seconds_count{backend="here",call="create",result="ok"} 1"#,
             r#"fairlead_backend_ready{backend="here"} 1"#,
             r#"fairlead_connected_devices{backend="here"} 1"#,
+            r#"fairlead_kubelet_registered{driver="csi.fairlead.dev"} 1"#,
             "fairlead_config_reload_failed 1",
             r#"fairlead_build_info{version=""#,
         ] {

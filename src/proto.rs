@@ -1,4 +1,4 @@
-//! The CSI wire interface: messages, clients and servers made from `proto/csi.proto`.
+//! The wire interfaces: messages, clients and servers made from `proto/csi.proto` and `proto/pluginregistration.proto`.
 //!
 //! This is the only file that includes generated code. `Debug` of a message that carries secrets or
 //! mount flags is written by hand and hides them, so a request can be logged with `{:?}`. What it
@@ -21,5 +21,20 @@ pub mod csi {
     tonic::include_proto!("csi.v1");
 }
 
-/// The interface in its own terms, with the files it imports: an encoded `FileDescriptorSet`.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/csi.descriptor"));
+/// The package `pluginregistration`: how the kubelet learns of a driver.
+pub mod pluginregistration {
+    #![allow(
+        missing_docs,
+        missing_debug_implementations,
+        rust_2018_idioms,
+        unused_qualifications,
+        clippy::all,
+        clippy::use_self,
+        reason = "generated: what the code looks like is not up to this project"
+    )]
+
+    tonic::include_proto!("pluginregistration");
+}
+
+/// The interfaces in their own terms, with the files it imports: an encoded `FileDescriptorSet`.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interfaces.descriptor"));

@@ -1,23 +1,23 @@
-//! What this process serves: the CSI services on a unix socket, metrics and health over HTTP, and the orderly end.
+//! What this process serves: gRPC services on unix sockets, metrics and health over HTTP, and the orderly end.
 
+mod authority;
 pub mod http;
 pub mod shutdown;
 pub mod socket;
 
-#[cfg(test)]
-mod authority_tests;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
 use futures_util::stream;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::error::{Error, Kind, Result};
 
+use self::authority::Connection;
 use self::shutdown::Shutdown;
 
 /// Calls at once on one connection; the rest waits in the client. Far above what kubelet or a sidecar sends (a
@@ -31,7 +31,7 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for all calls of one connection.
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// Serves CSI on the socket until the order to end, then waits until every answer that is under way is sent. The
+/// Serves gRPC on the socket until the order to end, then waits until every answer that is under way is sent. The
 /// caller bounds that wait.
 ///
 /// # Errors
@@ -45,15 +45,15 @@ pub async fn serve(routes: Routes, listener: UnixListener, shutdown: Shutdown) -
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming(listener), shutdown.ordered())
         .await
-        .map_err(|error| Error::unknown(Kind::Internal, "the CSI server failed").caused_by(error))
+        .map_err(|error| Error::unknown(Kind::Internal, "the gRPC server failed").caused_by(error))
 }
 
 /// The connections that come in. An accept that fails (no file descriptor left) is waited out, not spun on.
-fn incoming(listener: UnixListener) -> impl stream::Stream<Item = std::io::Result<UnixStream>> {
+fn incoming(listener: UnixListener) -> impl stream::Stream<Item = std::io::Result<Connection>> {
     stream::unfold(listener, |listener| async {
         loop {
             match listener.accept().await {
-                Ok((connection, _)) => return Some((Ok(connection), listener)),
+                Ok((stream, _)) => return Some((Ok(Connection::new(stream)), listener)),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;

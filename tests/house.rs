@@ -14,7 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("demo", &["client", "proto", "error", "volume", "host", "nix"]),
     ("probe", &["error"]),
     ("client", &["proto", "error", "tonic", "hyper_util"]),
-    ("config", &["volume", "error", "backend::file", "node"]),
+    ("config", &["volume", "error", "backend::file", "node", "registrar"]),
     (
         "csi",
         &[
@@ -37,6 +37,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("backend::late", &["backend", "volume", "error"]),
     ("backend::file", &["backend", "volume", "error", "flight", "failpoint", "host"]),
     ("host", &["backend", "volume", "error", "flight", "failpoint", "nix"]),
+    ("registrar", &["server", "metrics", "error", "proto", "tonic"]),
     ("server", &["metrics", "error", "tonic", "nix", "axum", "hyper_util"]),
     ("log", &["config", "error"]),
     ("proto", &["tonic", "prost", "prost_types"]),

@@ -3,19 +3,22 @@
 #![allow(clippy::disallowed_methods, reason = "a test starts the binary itself, without a shell between")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+#[path = "common/call.rs"]
+mod call;
+#[path = "common/process.rs"]
+mod process;
+
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-/// Far more than anything here takes; a test that waits so long fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+use call::Call;
+use process::{PATIENCE, Process};
 
 fn fairlead(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fairlead"));
@@ -27,17 +30,23 @@ fn output(arguments: &[&str]) -> Output {
     fairlead(arguments).output().unwrap()
 }
 
-/// A running driver with its own directory; killed when the test is over, however it ends.
+/// A running driver with its own directory.
 struct Driver {
-    child: Child,
+    process: Process,
     directory: tempfile::TempDir,
 }
 
-impl Drop for Driver {
-    fn drop(&mut self) {
-        // It may have ended already; then there is nothing to kill, and only its status is left to be taken.
-        self.child.kill().unwrap_or_default();
-        self.child.wait().map(drop).unwrap_or_default();
+impl Deref for Driver {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Driver {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
     }
 }
 
@@ -54,140 +63,21 @@ impl Driver {
         let text = format!(
             "endpoint: unix://{root}/s\nhttp: 127.0.0.1:0\n{lines}\nbackends: {{here: {{kind: file, directory: {root}/data}}}}\n"
         );
-        std::fs::write(directory.path().join("c.yaml"), text).unwrap();
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
         let config = directory.path().join("c.yaml");
-        let child = fairlead(&["controller", "--config", config.to_str().unwrap()])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let driver = Self { child, directory };
-        driver.wait_for("serving CSI");
-        driver
+        std::fs::write(&config, text).unwrap();
+        let mut command = fairlead(&["controller", "--config", config.to_str().unwrap()]);
+        let process = Process::start(&mut command, &directory.path().join("log"));
+        process.wait_for("serving CSI");
+        Self { process, directory }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.path("log")).unwrap()
-    }
-
-    fn wait_for(&self, text: &str) {
-        let start = Instant::now();
-        while !self.log().contains(text) {
-            assert!(start.elapsed() < PATIENCE, "no {text:?} in the log:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
-    }
-
-    /// Waits for the end; tells the exit code.
-    fn end(&mut self) -> Option<i32> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(start.elapsed() < PATIENCE, "it does not end:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn http(&self, path: &str) -> String {
-        let log = self.log();
-        let line = log.lines().find(|line| line.contains("serving metrics and health")).unwrap();
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        let address: SocketAddr = line["address"].as_str().unwrap().parse().unwrap();
-        let mut connection = TcpStream::connect(address).unwrap();
-        write!(connection, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    fn wait_for_http(&self, path: &str, text: &str) {
-        let start = Instant::now();
-        loop {
-            let page = self.http(path);
-            if page.contains(text) {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "no {text:?} in {page}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Begins a call whose request is not finished until [`Call::finish`].
     fn begin_call(&self) -> Call {
-        let mut connection = UnixStream::connect(self.path("s")).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        bytes.extend(frame(4, 0, 0, &[]));
-        let fields = [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", "/csi.v1.Identity/Probe"),
-            (":authority", "localhost"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-        ];
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            // A literal header field without indexing and without Huffman coding (RFC 7541, section 6.2.2).
-            block.push(0);
-            for text in [name, value] {
-                block.push(u8::try_from(text.len()).unwrap());
-                block.extend(text.as_bytes());
-            }
-        }
-        bytes.extend(frame(1, 4, 1, &block));
-        // A ping behind the headers: its answer says that they were read.
-        bytes.extend(frame(6, 0, 0, &[7; 8]));
-        connection.write_all(&bytes).unwrap();
-        let mut call = Call(connection);
-        while call.next() != (6, 1) {}
-        call
+        Call::begin(&self.path("s"))
     }
-}
-
-struct Call(UnixStream);
-
-impl Call {
-    /// Type and flags of the next frame.
-    fn next(&mut self) -> (u8, u8) {
-        let mut head = [0; 9];
-        self.0.read_exact(&mut head).unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        self.0.read_exact(&mut vec![0; length]).unwrap();
-        (head[3], head[4])
-    }
-
-    /// Ends the request and waits for the trailers of the answer.
-    fn finish(mut self) {
-        self.0.write_all(&frame(0, 1, 1, &[0; 5])).unwrap();
-        loop {
-            match self.next() {
-                (1, flags) if flags & 1 == 1 => return,
-                (3, _) => panic!("the call was reset"),
-                _ => {}
-            }
-        }
-    }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut bytes = length[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
 }
 
 #[test]
@@ -223,7 +113,10 @@ fn version_usage_and_config_have_their_exit_codes() {
     std::fs::write(&file, "backends: {here: {kind: file, directory: /data}}\n").unwrap();
     let good = output(&["check-config", name]);
     assert_eq!(good.status.code(), Some(0));
-    assert!(String::from_utf8(good.stdout).unwrap().starts_with("ok\n"));
+    let text = String::from_utf8(good.stdout).unwrap();
+    assert!(text.starts_with("ok\n") && text.contains("\n  kubelet none\n"), "{text}");
+    let good = output(&["check-config", "--config", name, "--kubelet-dir", "/var/lib/kubelet"]);
+    assert!(String::from_utf8(good.stdout).unwrap().contains("\n  kubelet /var/lib/kubelet\n"));
     let by_variable = fairlead(&["check-config"]).env("FAIRLEAD_CONFIG", name).output().unwrap();
     assert_eq!(by_variable.status.code(), Some(0));
 }
@@ -253,7 +146,8 @@ fn a_running_call_is_answered_after_sigterm_while_new_ones_are_not_taken() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(driver.http("/readyz").contains("process: is ending"));
-    assert!(driver.child.try_wait().unwrap().is_none(), "it waits for the call");
+    assert!(driver.http("/healthz").starts_with("HTTP/1.1 200"), "nobody should hurry it");
+    assert!(driver.is_running(), "it waits for the call");
     call.finish();
     assert_eq!(driver.end(), Some(0), "{}", driver.log());
 }
@@ -298,12 +192,27 @@ fn a_killed_driver_s_socket_is_taken_over() {
     driver.signal(Signal::SIGKILL);
     assert_eq!(driver.end(), None);
     assert!(driver.path("s").exists());
-    let log = std::fs::File::create(driver.path("log")).unwrap();
     let config = driver.path("c.yaml");
-    driver.child =
-        fairlead(&["controller", "--config", config.to_str().unwrap()]).stderr(log).spawn().unwrap();
+    let mut command = fairlead(&["controller", "--config", config.to_str().unwrap()]);
+    driver.process = Process::start(&mut command, &driver.path("log"));
     driver.wait_for("serving CSI");
     driver.begin_call().finish();
+}
+
+#[test]
+fn health_is_whether_the_socket_answers() {
+    let driver = Driver::start("", |_| {});
+    let calls: Vec<_> = (0..200).map(|_| driver.begin_call()).collect();
+    assert!(driver.http("/healthz").starts_with("HTTP/1.1 200"), "under load");
+    drop(calls);
+    std::fs::remove_file(driver.path("s")).unwrap();
+    let page = driver.http("/healthz");
+    assert!(page.starts_with("HTTP/1.1 503") && page.contains("nobody answers on"), "{page}");
+    // Somebody takes the connection and says nothing, as a process does that hangs.
+    let _mute = UnixListener::bind(driver.path("s")).unwrap();
+    let page = driver.http("/healthz");
+    assert!(page.starts_with("HTTP/1.1 503") && page.contains("no answer on"), "{page}");
+    assert!(driver.http("/readyz").starts_with("HTTP/1.1 200"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Holds `proto/csi.proto` against the released interface, which is fetched as a Go module.
+//! Holds the files in `proto` against the released interfaces, which are fetched as Go modules.
 //!
-//! The file in this repository is written anew, so nothing but this comparison says that callers
-//! and driver mean the same by the same bytes. Where the module cannot be had, the test says so and
+//! The files in this repository are written anew, so nothing but this comparison says that callers
+//! and driver mean the same by the same bytes. Where a module cannot be had, the test says so and
 //! counts as ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,32 +16,59 @@ use prost_reflect::{
 };
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
-const PACKAGE: &str = "csi.v1";
-const MODULE: &str = "github.com/container-storage-interface/spec@v1.13.0";
+/// An interface, and where its release is.
+#[derive(Clone, Copy)]
+struct Interface {
+    package: &'static str,
+    /// Our file's name; the released one is read under it, too.
+    file: &'static str,
+    module: &'static str,
+    released: &'static str,
+    /// So many facts there are at least: two empty descriptions would be equal, too.
+    facts: usize,
+}
+
+const CSI: Interface = Interface {
+    package: "csi.v1",
+    file: "csi.proto",
+    module: "github.com/container-storage-interface/spec@v1.13.0",
+    released: "csi.proto",
+    facts: 500,
+};
+
+const REGISTRATION: Interface = Interface {
+    package: "pluginregistration",
+    file: "pluginregistration.proto",
+    module: "k8s.io/kubelet@v0.36.3",
+    released: "pkg/apis/pluginregistration/v1/api.proto",
+    facts: 14,
+};
+
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let trials = vec![
-        Trial::ignorable_test("interface_is_the_released_one", interface_is_the_released_one),
+        Trial::ignorable_test("csi_is_the_released_one", || is_the_released_one(CSI)),
+        Trial::ignorable_test("registration_is_the_released_one", || is_the_released_one(REGISTRATION)),
         Trial::test("comparison_reports_every_difference", comparison_reports_every_difference),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped comparison is to be seen without asking for it")]
-fn interface_is_the_released_one() -> Result<Completion, Failed> {
-    let module = match released_module() {
+fn is_the_released_one(interface: Interface) -> Result<Completion, Failed> {
+    let module = match released_module(interface.module) {
         Ok(module) => module,
         Err(Unavailable::Skip(reason)) => {
-            eprintln!("SKIPPED: the interface is not compared with the released one: {reason}");
+            eprintln!("SKIPPED: {} is not compared with the released one: {reason}", interface.file);
             return Ok(Completion::ignored_with(reason));
         }
         Err(Unavailable::Fail(reason)) => return Err(reason.into()),
     };
-    let released = facts(&compile(std::fs::read_to_string(module.join("csi.proto"))?)?);
-    let ours = facts(&built()?);
-    // Two empty descriptions are equal, too.
-    if released.len() < 500 {
+    let source = std::fs::read_to_string(module.join(interface.released))?;
+    let released = facts(interface, &compile(interface, source)?);
+    let ours = facts(interface, &built()?);
+    if released.len() < interface.facts {
         return Err(format!("only {} facts found in the released interface", released.len()).into());
     }
     let differences = differences(&ours, &released);
@@ -49,7 +76,7 @@ fn interface_is_the_released_one() -> Result<Completion, Failed> {
         return Ok(Completion::Completed);
     }
     let lines: Vec<_> = differences.iter().map(|(what, how)| format!("  {what}: {how}")).collect();
-    Err(format!("{} differences from {MODULE}:\n{}", lines.len(), lines.join("\n")).into())
+    Err(format!("{} differences from {}:\n{}", lines.len(), interface.module, lines.join("\n")).into())
 }
 
 /// The comparison above is worth nothing if it cannot fail, so each kind of change must show.
@@ -131,9 +158,9 @@ fn comparison_reports_every_difference() -> Result<(), Failed> {
         ("/lib/go/csi\";", "/lib/go/other\";", &["file csi.proto"]),
     ];
 
-    let ours = facts(&built()?);
+    let ours = facts(CSI, &built()?);
     let mut source = include_str!("../proto/csi.proto").to_owned();
-    let unchanged = differences(&ours, &facts(&compile(source.clone())?));
+    let unchanged = differences(&ours, &facts(CSI, &compile(CSI, source.clone())?));
     if !unchanged.is_empty() {
         return Err(format!("the source differs from what was built from it: {unchanged:?}").into());
     }
@@ -146,7 +173,7 @@ fn comparison_reports_every_difference() -> Result<(), Failed> {
         source = source.replacen(from, to, 1);
         expected.extend(keys.iter().map(|key| (*key).to_owned()));
     }
-    let changed = facts(&compile(source)?);
+    let changed = facts(CSI, &compile(CSI, source)?);
     for (left, right) in [(&ours, &changed), (&changed, &ours)] {
         let reported: BTreeSet<_> = differences(left, right).into_keys().collect();
         if reported != expected {
@@ -158,28 +185,28 @@ fn comparison_reports_every_difference() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The interface this crate was built with.
+/// The interfaces this crate was built with.
 fn built() -> Result<DescriptorPool, Failed> {
     Ok(DescriptorPool::decode(fairlead::proto::FILE_DESCRIPTOR_SET)?)
 }
 
-fn compile(source: String) -> Result<DescriptorPool, Failed> {
-    struct OneFile(String);
+fn compile(interface: Interface, source: String) -> Result<DescriptorPool, Failed> {
+    struct OneFile(&'static str, String);
 
     impl FileResolver for OneFile {
         fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-            match name {
-                "csi.proto" => File::from_source(name, &self.0),
-                _ => Err(protox::Error::file_not_found(name)),
+            match name == self.0 {
+                true => File::from_source(name, &self.1),
+                false => Err(protox::Error::file_not_found(name)),
             }
         }
     }
 
     let mut resolver = ChainFileResolver::new();
-    resolver.add(OneFile(source));
+    resolver.add(OneFile(interface.file, source));
     resolver.add(GoogleFileResolver::new());
     let mut compiler = protox::Compiler::with_file_resolver(resolver);
-    compiler.open_file("csi.proto")?;
+    compiler.open_file(interface.file)?;
     Ok(compiler.descriptor_pool())
 }
 
@@ -203,21 +230,22 @@ fn differences(ours: &Facts, theirs: &Facts) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn facts(pool: &DescriptorPool) -> Facts {
+fn facts(interface: Interface, pool: &DescriptorPool) -> Facts {
+    let package = interface.package;
     let mut facts = Facts::new();
-    for file in pool.files().filter(|file| file.package_name() == PACKAGE) {
+    for file in pool.files().filter(|file| file.package_name() == package) {
         facts.insert(format!("file {}", file.name()), file_fact(&file));
     }
-    for message in pool.all_messages().filter(|message| message.package_name() == PACKAGE) {
+    for message in pool.all_messages().filter(|message| message.package_name() == package) {
         message_facts(&message, &mut facts);
     }
-    for values in pool.all_enums().filter(|values| values.package_name() == PACKAGE) {
+    for values in pool.all_enums().filter(|values| values.package_name() == package) {
         enum_facts(&values, &mut facts);
     }
-    for extension in pool.all_extensions().filter(|extension| extension.package_name() == PACKAGE) {
+    for extension in pool.all_extensions().filter(|extension| extension.package_name() == package) {
         facts.insert(format!("extension {}", extension.full_name()), extension_fact(&extension));
     }
-    for service in pool.services().filter(|service| service.package_name() == PACKAGE) {
+    for service in pool.services().filter(|service| service.package_name() == package) {
         service_facts(&service, &mut facts);
     }
     facts
@@ -328,15 +356,15 @@ enum Unavailable {
 }
 
 /// The unpacked module in Go's own cache, fetched first if need be.
-fn released_module() -> Result<PathBuf, Unavailable> {
-    let output = run_to_deadline(start_download().map_err(|error| {
+fn released_module(module: &'static str) -> Result<PathBuf, Unavailable> {
+    let output = run_to_deadline(start_download(module).map_err(|error| {
         Unavailable::Skip(match error.kind() {
             std::io::ErrorKind::NotFound => "there is no go on the PATH".to_owned(),
             _ => format!("go does not start: {error}"),
         })
     })?)?;
     let answer: serde_json::Value = serde_json::from_slice(&output)
-        .map_err(|error| Unavailable::Skip(format!("go says nothing of use about {MODULE}: {error}")))?;
+        .map_err(|error| Unavailable::Skip(format!("go says nothing of use about {module}: {error}")))?;
     match (answer["Error"].as_str(), answer["Dir"].as_str()) {
         (Some(error), _) if error.contains("SECURITY ERROR") || error.contains("checksum mismatch") => {
             Err(Unavailable::Fail(error.to_owned()))
@@ -350,9 +378,9 @@ fn released_module() -> Result<PathBuf, Unavailable> {
     clippy::disallowed_methods,
     reason = "a test fetches its reference with the developer's own tool; host::exec is for the driver"
 )]
-fn start_download() -> std::io::Result<Child> {
+fn start_download(module: &str) -> std::io::Result<Child> {
     std::process::Command::new("go")
-        .args(["mod", "download", "-json", MODULE])
+        .args(["mod", "download", "-json", module])
         // Away from any go.mod, and from settings that would make go look for one.
         .current_dir(std::env::temp_dir())
         .env("GOFLAGS", "")

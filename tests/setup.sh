@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Installs what is needed from Debian's packages (as root), or says what is missing.
-# usage: tests/setup.sh build|test|go    (each needs all that the one before it needs)
+# usage: tests/setup.sh build|test|go|cluster    (each needs all that the one before it needs)
 set -euo pipefail
 
 declare -A package=([cc]=gcc)
-[[ ${1:?build, test or go} == build ]] || package+=(
+[[ ${1:?build, test, go or cluster} == build ]] || package+=(
   [mkfs.ext4]=e2fsprogs [resize2fs]=e2fsprogs [mkfs.xfs]=xfsprogs [xfs_growfs]=xfsprogs [mkfs.btrfs]=btrfs-progs
   [blkid]=util-linux [losetup]=mount [findmnt]=util-linux [cryptsetup]=cryptsetup-bin [sgdisk]=gdisk [pvcreate]=lvm2 [xfs_io]=xfsprogs [cmp]=diffutils
   [mount]=mount [pgrep]=procps
+)
+[[ $1 != cluster ]] || package+=(
+  [pkg-config]=pkg-config [ip]=iproute2 [nft]=nftables [iptables]=iptables [nsenter]=util-linux
+  [busybox]=busybox-static [mmdebstrap]=mmdebstrap [buildah]=buildah [jq]=jq
 )
 missing=()
 for tool in "${!package[@]}"; do
@@ -15,6 +19,7 @@ for tool in "${!package[@]}"; do
 done
 # The C library's headers: a compiler without them is there but cannot link.
 [[ -e /usr/include/stdio.h ]] || missing+=(libc6-dev)
+[[ $1 != cluster || -e /usr/include/seccomp.h ]] || missing+=(libseccomp-dev)
 
 if ((${#missing[@]})); then
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
@@ -29,8 +34,8 @@ if ((${#missing[@]})); then
 fi
 
 command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)" >&2; exit 1; }
-if [[ $1 == go ]]; then
-  command -v go >/dev/null || { echo "go is missing: csi-sanity is built from its Go module, install Go 1.26 or newer" >&2; exit 1; }
+if [[ $1 == go || $1 == cluster ]]; then
+  command -v go >/dev/null || { echo "go is missing: csi-sanity and the test cluster are built from Go modules, install Go 1.26.6 or newer" >&2; exit 1; }
 fi
 if [[ $1 != build && $EUID -ne 0 ]]; then
   echo "root is needed: the driver is tested on real loop devices and mounts (try sudo)" >&2

@@ -49,12 +49,13 @@ impl House {
             true => Some(Arc::new(node(config, role, metrics, &mut parts)?)),
             false => None,
         };
+        let names = parts.iter().map(|part| part.name.clone()).collect();
         let edge = Edge::new(
             config.driver_name.clone(),
             controller.clone(),
             node.clone(),
             Arc::clone(metrics),
-            usable(readiness),
+            usable(readiness, names),
         );
         Ok((Self { controller, node, edge }, parts))
     }
@@ -73,9 +74,9 @@ impl House {
 
 /// What Probe asks. One back end that cannot be used is no reason to call the whole driver unready: sidecars would not
 /// start, and a liveness probe would end a process that serves the others well.
-fn usable(readiness: &Readiness) -> Arc<dyn Fn() -> Result<()> + Send + Sync> {
+fn usable(readiness: &Readiness, parts: Vec<String>) -> Arc<dyn Fn() -> Result<()> + Send + Sync> {
     let readiness = readiness.clone();
-    Arc::new(move || match readiness.is_usable() {
+    Arc::new(move || match parts.iter().any(|part| readiness.has(part)) {
         true => Ok(()),
         false => Err(Error::unknown(
             Kind::Unavailable,

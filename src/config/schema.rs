@@ -1,6 +1,7 @@
 //! The keys of the file, in the order of the documentation.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::backend::file::FileConfig;
 use crate::node::NodeConfig;
@@ -38,7 +39,7 @@ pub fn read(
     let log = log(&mut top, &outside, overrides);
     let grace = top.number_or_text("gracePeriod", values::duration).map(|found| found.value);
     let foreign = top.parsed("foreign", backend_name);
-    let (node, file_systems) = node(&mut top, &outside, overrides);
+    let node = node(&mut top, &outside, overrides, driver_name.as_deref().unwrap_or(DRIVER_NAME));
     let backends = backends(&mut top, faults);
     if let Some(foreign) = &foreign
         && let Some(backends) = &backends
@@ -57,8 +58,9 @@ pub fn read(
         http: http.or_else(|| values::http(HTTP).ok())?,
         log,
         grace_period: grace.unwrap_or(std::time::Duration::from_secs(GRACE_SECONDS)),
-        node: NodeConfig { foreign: foreign.map(|found| found.value), ..node? },
-        file_systems,
+        node: NodeConfig { foreign: foreign.map(|found| found.value), ..node.config? },
+        file_systems: node.file_systems,
+        kubelet_dir: node.kubelet_dir,
         backends: backends?.list,
     })
 }
@@ -108,11 +110,14 @@ fn log(top: &mut Section<'_>, outside: &Outside<'_>, overrides: &Overrides) -> L
     config
 }
 
-fn node(
-    top: &mut Section<'_>,
-    outside: &Outside<'_>,
-    overrides: &Overrides,
-) -> (Option<NodeConfig>, Vec<FsType>) {
+/// What stands under `node`.
+struct NodeSection {
+    config: Option<NodeConfig>,
+    file_systems: Vec<FsType>,
+    kubelet_dir: Option<PathBuf>,
+}
+
+fn node(top: &mut Section<'_>, outside: &Outside<'_>, overrides: &Overrides, driver: &str) -> NodeSection {
     let node_name = |text: &str| match NodeId::new(text, BTreeMap::new()) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(error.to_string()),
@@ -120,6 +125,8 @@ fn node(
     let mut name = None;
     let mut name_given = false;
     let (mut topology, mut max_volumes, mut file_systems) = (Topology::default(), None, FsType::ALL.to_vec());
+    let kubelet = |text: &str| values::kubelet_directory(text, driver);
+    let mut kubelet_dir = None;
     if let Some(mut section) = top.section("node") {
         let found = section.text("name");
         name_given = found.is_some();
@@ -134,6 +141,7 @@ fn node(
         if let Some(list) = read_file_systems(&mut section) {
             file_systems = list;
         }
+        kubelet_dir = section.parsed("kubeletDir", kubelet).map(|found| found.value);
         section.finish();
     }
     if let Some(wanted) = outside.option("--node-name", overrides.node_name.as_deref(), node_name) {
@@ -148,8 +156,9 @@ fn node(
             outside.judge("this machine's host name".to_owned(), host.and_then(|host| node_name(&host)))
         });
     }
+    kubelet_dir = outside.option("--kubelet-dir", overrides.kubelet_dir.as_deref(), kubelet).or(kubelet_dir);
     let config = name.map(|name| NodeConfig { name, topology, max_volumes, foreign: None });
-    (config, file_systems)
+    NodeSection { config, file_systems, kubelet_dir }
 }
 
 fn read_file_systems(section: &mut Section<'_>) -> Option<Vec<FsType>> {

@@ -37,6 +37,7 @@ fn the_smallest_file_gives_the_documented_defaults() {
     assert_eq!(config.grace_period, Duration::from_secs(25));
     assert_eq!(config.node.name, "machine");
     assert_eq!(config.file_systems, FsType::ALL);
+    assert_eq!(config.kubelet_dir, None);
     let BackendConfig::File(file) = &config.backends[0].1;
     assert_eq!(*file, FileConfig::new(PathBuf::from("/data")));
 }
@@ -55,6 +56,7 @@ node:
   topology: {topology.kubernetes.io/zone: a}
   maxVolumes: 7
   fileSystems: [xfs]
+  kubeletDir: /var/lib/kubelet/
 backends:
   a: {kind: file, directory: /a}
   b:
@@ -81,6 +83,7 @@ backends:
         foreign: Some("b".parse().unwrap()),
     };
     assert_eq!((config.node, config.file_systems), (node, vec![FsType::Xfs]));
+    assert_eq!(config.kubelet_dir.as_deref(), Some(Path::new("/var/lib/kubelet")));
     let file = FileConfig {
         directory: PathBuf::from("/b"),
         reach: topology("rack", "r-1"),
@@ -109,6 +112,7 @@ node:
   topology: {zone: 1, /x: a}
   maxVolumes: 0
   fileSystems: [ext4, ntfs, ext4]
+  kubeletDir: ../kubelet
 backends:
   A: {kind: file, directory: data}
   b: {kind: cinder, cloud: east}
@@ -134,17 +138,18 @@ backends:
         r#"f.yaml:13:15: "node.maxVolumes": "0" is no whole number from 1 to 4294967295"#,
         r#"f.yaml:14:23: "node.fileSystems": "ntfs" is not made here: known are ext4, xfs, btrfs"#,
         r#"f.yaml:14:29: "node.fileSystems" has ext4 twice"#,
-        r#"f.yaml:16:3: "backends": "A" is no back-end name"#,
-        r#"f.yaml:16:30: "backends.A.directory": "data" is no absolute path"#,
-        r#"f.yaml:17:13: kind "cinder" is not built in; known: file"#,
-        r#"f.yaml:18:43: the key "backends.c.limits.perserver" is not known (did you mean "perServer"?)"#,
-        r#"f.yaml:18:66: "backends.c.limits.volumes": "-1" is no whole number"#,
-        r#"f.yaml:18:77: "backends.c.limits.bytes": "ten" is no size"#,
-        r#"f.yaml:18:95: "backends.c.thinFactor": "0.5" is no number from 1.0 to 1000"#,
-        r#"f.yaml:19:6: "backends.d.kind" is missing; known: file"#,
-        r#"f.yaml:20:6: "backends.e" must be a mapping of keys to values, not a list"#,
-        r#"f.yaml:21:6: "backends.f.directory" is missing"#,
-        r#"f.yaml:22:3: the back ends "c" and "g" have the same directory"#,
+        r#"f.yaml:15:15: "node.kubeletDir": "../kubelet" is no absolute path without"#,
+        r#"f.yaml:17:3: "backends": "A" is no back-end name"#,
+        r#"f.yaml:17:30: "backends.A.directory": "data" is no absolute path"#,
+        r#"f.yaml:18:13: kind "cinder" is not built in; known: file"#,
+        r#"f.yaml:19:43: the key "backends.c.limits.perserver" is not known (did you mean "perServer"?)"#,
+        r#"f.yaml:19:66: "backends.c.limits.volumes": "-1" is no whole number"#,
+        r#"f.yaml:19:77: "backends.c.limits.bytes": "ten" is no size"#,
+        r#"f.yaml:19:95: "backends.c.thinFactor": "0.5" is no number from 1.0 to 1000"#,
+        r#"f.yaml:20:6: "backends.d.kind" is missing; known: file"#,
+        r#"f.yaml:21:6: "backends.e" must be a mapping of keys to values, not a list"#,
+        r#"f.yaml:22:6: "backends.f.directory" is missing"#,
+        r#"f.yaml:23:3: the back ends "c" and "g" have the same directory"#,
     ];
     for (found, wanted) in found.iter().zip(wanted) {
         assert!(found.starts_with(wanted), "\nfound  {found}\nwanted {wanted}");
@@ -244,10 +249,12 @@ fn options_stand_above_the_file_and_the_file_above_the_environment() {
         node_name: Some("option".to_owned()),
         log_level: Some("trace".to_owned()),
         http: Some("off".to_owned()),
+        kubelet_dir: Some("/option".to_owned()),
     };
     assert_eq!(read(&file, &overrides), pair("/option", "option"));
     let config = parse("f.yaml", file.as_bytes(), &overrides, &environment).unwrap();
     assert_eq!((config.log.level.level, config.http), (Level::Trace, None));
+    assert_eq!(config.kubelet_dir.as_deref(), Some(Path::new("/option")));
 }
 
 #[test]
@@ -272,6 +279,30 @@ fn endpoints_are_absolute_unix_paths_that_fit() {
     for bad in ["", "/a", "unix://a/b", "unix://", "unix:///", "unix:///a/../b", "tcp://h:1", &long] {
         assert!(values::endpoint(bad).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn a_kubelet_directory_leaves_room_for_the_registration_socket() {
+    let read = |directory: &str, driver: &str| values::kubelet_directory(directory, driver);
+    assert_eq!(read("/var/lib/kubelet/", "a.b"), Ok(PathBuf::from("/var/lib/kubelet")));
+    let longest = format!("/{}", "x".repeat(107 - "/plugins_registry/a-reg.sock".len() - 1));
+    assert!(read(&longest, "a").is_ok());
+    let text = read(&longest, "ab").unwrap_err();
+    assert!(text.contains("/plugins_registry/ab-reg.sock has 108 bytes: Linux allows 107"), "{text}");
+    for bad in ["", "kubelet", "/var/../kubelet"] {
+        assert!(read(bad, "a").unwrap_err().contains("is no absolute path"), "{bad}");
+    }
+    let overrides = Overrides { kubelet_dir: Some("kubelet".to_owned()), ..Overrides::default() };
+    let found = parse("f.yaml", SMALLEST.as_bytes(), &overrides, &Fake::default()).unwrap_err();
+    assert!(found[0].to_string().starts_with("option --kubelet-dir: \"kubelet\" is no absolute path"));
+    // The default name counts where the file has none.
+    let long = format!("/{}", "x".repeat(80));
+    let found = faults(&format!("{SMALLEST}node: {{kubeletDir: {long}}}\n"));
+    assert!(
+        found[0].starts_with("f.yaml:2:20: \"node.kubeletDir\": the registration socket /x"),
+        "{found:?}"
+    );
+    assert!(found[0].contains("/plugins_registry/csi.fairlead.dev-reg.sock has 124 bytes"), "{found:?}");
 }
 
 #[test]

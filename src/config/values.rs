@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::registrar;
+
 /// The longest socket path: `sun_path` has 108 bytes, the last of which is zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 
@@ -131,6 +133,20 @@ pub fn absolute(text: &str) -> Result<PathBuf, String> {
         return Err(format!("{text:?} is no absolute path without \"..\""));
     }
     Ok(path.components().collect())
+}
+
+/// The kubelet's directory: an absolute path that leaves room for the registration socket of this driver.
+pub fn kubelet_directory(text: &str, driver: &str) -> Result<PathBuf, String> {
+    let directory = absolute(text)?;
+    let socket = registrar::socket_path(&directory, driver);
+    let length = socket.as_os_str().len();
+    if length > MAX_SOCKET_PATH {
+        return Err(format!(
+            "the registration socket {} has {length} bytes: Linux allows {MAX_SOCKET_PATH}, so choose a shorter \"driverName\" or directory",
+            socket.display()
+        ));
+    }
+    Ok(directory)
 }
 
 /// `address:port`, or `off`.

@@ -27,7 +27,8 @@ impl Service {
     fn probe(&self) -> csi::ProbeResponse {
         let ready = (self.ready)();
         if let Err(error) = &ready {
-            tracing::warn!(error = error.chain(), "not ready to serve");
+            // What changed, the watch of the parts has told; this is asked every few seconds.
+            tracing::debug!(error = error.chain(), "not ready to serve");
         }
         csi::ProbeResponse { ready: Some(ready.is_ok()) }
     }

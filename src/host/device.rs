@@ -169,12 +169,16 @@ pub(super) fn is_readonly(device: &Device) -> Result<bool> {
 
 /// Makes the kernel refuse writes, or allow them again (BLKROSET).
 pub(super) fn set_readonly(device: &Device, readonly: bool) -> Result<()> {
-    let file = open(device, Open::Shared)?;
+    set_open_readonly(&open(device, Open::Shared)?, &device.path, readonly)
+}
+
+/// The same for a device that is open.
+pub(super) fn set_open_readonly(file: &File, path: &Path, readonly: bool) -> Result<()> {
     let flag = i32::from(readonly);
     // SAFETY: the descriptor is open and the kernel reads one int from `flag`, which lives.
     unsafe { ioctl::blkroset(file.as_raw_fd(), &raw const flag) }.map_err(|error| {
         let mode = if readonly { "read-only" } else { "writable" };
-        Error::io(format!("make {} {mode}", device.path.display()), error.into())
+        Error::io(format!("make {} {mode}", path.display()), error.into())
     })?;
     Ok(())
 }

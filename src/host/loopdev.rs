@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::device::{set_open_readonly, size};
 use crate::host::files;
 
 /// The longest tag, in bytes: the kernel's field less its end.
@@ -74,7 +75,7 @@ const NO_INFO: Info = Info {
     init: [0; 2],
 };
 
-/// The calls of linux/loop.h and linux/fs.h.
+/// The calls of linux/loop.h.
 mod call {
     use super::{Config, Info};
 
@@ -83,8 +84,6 @@ mod call {
     nix::ioctl_none_bad!(loop_set_capacity, 0x4C07);
     nix::ioctl_read_bad!(loop_get_status64, 0x4C05, Info);
     nix::ioctl_write_ptr_bad!(loop_configure, 0x4C0A, Config);
-    nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
-    nix::ioctl_write_ptr_bad!(blkroset, 0x125D, nix::libc::c_int);
 }
 
 /// A loop device that was bound when it was looked at.
@@ -161,8 +160,8 @@ pub fn attach(image: &Path, readonly: bool, tag: &str) -> Result<LoopDevice> {
         match unsafe { call::loop_configure(device.as_raw_fd(), &raw const config) } {
             Ok(_) => {
                 if !readonly {
-                    // An earlier owner may have left it.
-                    allow_writes(&path, &device)?;
+                    // An earlier owner may have left the refusal, which outlives the binding.
+                    set_open_readonly(&device, &path, false)?;
                 }
                 return look(&path)?.filter(|found| found.tag == tag).ok_or_else(|| {
                     Error::unknown(
@@ -190,16 +189,6 @@ fn no_free(error: io::Error) -> Error {
 
 fn control() -> Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/loop-control").map_err(no_free)
-}
-
-/// Takes back BLKROSET, which outlives the binding: the number's next owner would get a device that refuses writes. A
-/// device that was bound read-only stays so by its binding.
-fn allow_writes(path: &Path, device: &File) -> Result<()> {
-    let readonly: libc::c_int = 0;
-    // SAFETY: the descriptor is open and BLKROSET reads one `int`.
-    unsafe { call::blkroset(device.as_raw_fd(), &raw const readonly) }
-        .map(drop)
-        .map_err(|errno| Error::io(format!("allow writes to {}", path.display()), errno.into()))
 }
 
 fn free(control: &File) -> Result<PathBuf> {
@@ -263,9 +252,7 @@ fn look(path: &Path) -> Result<Option<LoopDevice>> {
         Err(Errno::ENXIO) => return Ok(None),
         Err(errno) => return Err(failed(errno.into())),
     }
-    let mut size = 0_u64;
-    // SAFETY: the descriptor is open and BLKGETSIZE64 writes one `u64`.
-    unsafe { call::blkgetsize64(file.as_raw_fd(), &raw mut size) }.map_err(|errno| failed(errno.into()))?;
+    let size = size(&file, path)?;
     let name = info.file_name.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(Some(LoopDevice {
         path: path.to_owned(),
@@ -323,7 +310,8 @@ pub fn detach(device: &LoopDevice, wait: Duration) -> Result<()> {
             return Ok(());
         }
         file.sync_all().map_err(|error| Error::io(format!("write out {path}"), error))?;
-        allow_writes(&device.path, &file)?;
+        // The number's next owner would get a device that refuses writes.
+        set_open_readonly(&file, &device.path, false)?;
         // SAFETY: the descriptor is open; the call takes no argument.
         match unsafe { call::loop_clr_fd(file.as_raw_fd()) } {
             Ok(_) | Err(Errno::ENXIO) => {}

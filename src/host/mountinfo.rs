@@ -36,11 +36,9 @@ fn read_by(mut read: impl FnMut() -> Result<Vec<u8>>) -> Result<Vec<Mount>> {
     Err(Error::unknown(Kind::Unavailable, format!("{TABLE} changed during each of {TRIES} reads")))
 }
 
-/// The mounts at a canonical path, the one on top last.
+/// The mounts at a canonical path in the order of the table, so the one on top is the last.
 pub(super) fn at(mounts: &[Mount], target: &Path) -> Vec<Mount> {
-    let mut found: Vec<_> = mounts.iter().filter(|mount| mount.target == target).cloned().collect();
-    found.sort_by_key(|mount| mount.id);
-    found
+    mounts.iter().filter(|mount| mount.target == target).cloned().collect()
 }
 
 fn parse(table: &[u8]) -> Result<Vec<Mount>> {
@@ -72,11 +70,16 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let target = path(fields.next()?);
     let options = list(fields.next()?);
     // Optional fields, ended by a lone hyphen.
-    fields.find(|field| *field == b"-")?;
+    let mut shared = false;
+    while let field = fields.next()?
+        && field != b"-"
+    {
+        shared |= field.starts_with(b"shared:");
+    }
     let fs_type = text(fields.next()?);
     let source = text(fields.next()?);
     let super_options = list(fields.next()?);
-    Some(Mount { id, device, root, target, options, fs_type, source, super_options })
+    Some(Mount { id, device, root, target, options, fs_type, source, super_options, shared })
 }
 
 /// Undoes the kernel's escapes: backslash and three octal digits.
@@ -152,8 +155,15 @@ mod tests {
         assert_eq!((mounts[0].id, mounts[0].device), (36, makedev(98, 0)));
         assert_eq!(mounts[0].options, ["rw", "noatime"]);
         assert_eq!(mounts[0].super_options, ["rw", "errors=continue"]);
+        assert!(mounts[0].shared && !mounts[1].shared);
         assert_eq!((mounts[1].fs_type.as_str(), mounts[1].source.as_str()), ("btrfs", "/dev/loop0"));
         assert_eq!(mounts[2].target.as_os_str().as_bytes(), b"/\xff");
+    }
+
+    #[test]
+    fn the_last_line_is_on_top_whatever_the_ids_say() {
+        let mounts = parse(b"40 1 7:1 / /a rw - ext4 s rw\n36 40 7:2 / /a rw - ext4 s rw\n").unwrap();
+        assert_eq!(at(&mounts, Path::new("/a")).last().unwrap().id, 36);
     }
 
     #[test]

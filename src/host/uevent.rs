@@ -19,27 +19,29 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks `check` at once, then after every uevent of a block device and at least once a second, until it gives something.
-/// `None` where `timeout` passes first. Works, only slower, where uevents cannot be had (a network namespace of its own).
-///
-/// `check` runs on the caller's thread and must be quick: a look at `/sys` or `/dev`, not a read of the device.
+/// `None` where `timeout` passes first. Works, only slower, where uevents cannot be had: the kernel tells
+/// every network namespace except those of another user namespace than its first.
 ///
 /// # Errors
 /// The first error of `check`.
-pub async fn wait_for<T>(timeout: Duration, check: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+pub async fn wait_for<T, L: Future<Output = Result<Option<T>>>>(
+    timeout: Duration,
+    check: impl FnMut() -> L,
+) -> Result<Option<T>> {
     // Opened before the first look, so that nothing is missed between the two.
     let events = listen().inspect_err(|errno| tracing::debug!(%errno, "no uevents here: polling")).ok();
     wait_with(events, timeout, check).await
 }
 
-async fn wait_with<T>(
+async fn wait_with<T, L: Future<Output = Result<Option<T>>>>(
     events: Option<AsyncFd<OwnedFd>>,
     timeout: Duration,
-    mut check: impl FnMut() -> Result<Option<T>>,
+    mut check: impl FnMut() -> L,
 ) -> Result<Option<T>> {
     let deadline = Instant::now() + timeout;
     let mut pause = FIRST_PAUSE;
     loop {
-        if let Some(found) = check()? {
+        if let Some(found) = check().await? {
             return Ok(Some(found));
         }
         let now = Instant::now();
@@ -112,16 +114,19 @@ mod tests {
 
     #[tokio::test]
     async fn it_looks_at_once_polls_and_gives_up_at_the_deadline() {
-        assert_eq!(wait_for(Duration::ZERO, || Ok(Some(1))).await.unwrap(), Some(1));
-        assert_eq!(wait_for(Duration::from_millis(120), || Ok(None::<()>)).await.unwrap(), None);
+        assert_eq!(wait_for(Duration::ZERO, async || Ok(Some(1))).await.unwrap(), Some(1));
+        assert_eq!(wait_for(Duration::from_millis(120), async || Ok(None::<()>)).await.unwrap(), None);
         for events in [None, Some(listen().unwrap())] {
             let mut left = 3;
             let counted = wait_with(events, Duration::from_secs(20), || {
                 left -= 1;
-                Ok((left == 0).then_some(()))
+                let seen = left == 0;
+                async move { Ok(seen.then_some(())) }
             });
             assert_eq!(counted.await.unwrap(), Some(()));
         }
-        wait_for(Duration::from_secs(1), || Err::<Option<()>, _>(Error::internal("x"))).await.unwrap_err();
+        wait_for(Duration::from_secs(1), async || Err::<Option<()>, _>(Error::internal("x")))
+            .await
+            .unwrap_err();
     }
 }

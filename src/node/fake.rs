@@ -293,6 +293,7 @@ impl Host for Machine {
                 fs_type: fs.to_string(),
                 source: device.display().to_string(),
                 super_options: vec![word.to_owned()],
+                shared: false,
             };
             state.mounts.push(mount);
             Ok(())
@@ -315,6 +316,7 @@ impl Host for Machine {
                     fs_type: "devtmpfs".into(),
                     source: "devtmpfs".into(),
                     super_options: vec!["rw".into()],
+                    shared: false,
                 },
                 _ => return Err(Error::internal("nothing to bind")),
             };

@@ -618,6 +618,7 @@ fn mount_of(target: &str) -> Mount {
         fs_type: "ext4".into(),
         source: "x".into(),
         super_options: vec!["rw".into()],
+        shared: false,
     }
 }
 

@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,9 +36,9 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Says that a part is ready (`None`) or why it is not.
-    pub fn set(&self, part: &str, reason: Option<String>) {
-        self.lock().insert(part.to_owned(), reason);
+    /// Says that a part is ready (`None`) or why it is not. Tells whether that is news.
+    pub fn set(&self, part: &str, reason: Option<String>) -> bool {
+        self.lock().insert(part.to_owned(), reason.clone()) != Some(reason)
     }
 
     /// Whether every part that was named is ready.
@@ -46,11 +47,10 @@ impl Readiness {
         self.lock().values().all(Option::is_none)
     }
 
-    /// Whether at least one part can be used, or none was named.
+    /// Whether this part was named and is ready.
     #[must_use]
-    pub fn is_usable(&self) -> bool {
-        let parts = self.lock();
-        parts.is_empty() || parts.values().any(Option::is_none)
+    pub fn has(&self, part: &str) -> bool {
+        self.lock().get(part).is_some_and(Option::is_none)
     }
 
     /// The parts line by line, the faulty ones with their reasons.
@@ -78,6 +78,8 @@ pub struct Pages {
     pub metrics: Arc<Metrics>,
     /// What brings those metrics up to date that are looked up rather than counted.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
+    /// What `/healthz` asks; an error means that only a restart helps.
+    pub alive: Arc<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>,
     /// What `/readyz` tells.
     pub readiness: Readiness,
 }
@@ -102,7 +104,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
 pub async fn serve(pages: Pages, listener: TcpListener) {
     let router = Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .with_state(pages);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -141,6 +143,16 @@ async fn answer(connection: TcpStream, service: TowerToHyperService<Router>) {
 async fn metrics(State(pages): State<Pages>) -> Response {
     (pages.refresh)();
     ([(header::CONTENT_TYPE, METRICS_TYPE)], pages.metrics.encode()).into_response()
+}
+
+async fn health(State(pages): State<Pages>) -> Response {
+    match (pages.alive)().await {
+        Ok(()) => "ok\n".into_response(),
+        Err(error) => {
+            tracing::error!(error = error.chain(), "this process does not do its work");
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", error.chain())).into_response()
+        }
+    }
 }
 
 async fn ready(State(pages): State<Pages>) -> Result<Response, Infallible> {

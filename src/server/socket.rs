@@ -1,4 +1,4 @@
-//! The CSI socket: closed to others before it can be connected to, and never taken from a process that lives.
+//! The sockets: closed to others before it can be connected to, and never taken from a process that lives.
 
 use std::fs::File;
 use std::io;
@@ -31,28 +31,38 @@ pub struct SocketFile {
     inode: u64,
 }
 
+impl SocketFile {
+    /// Whether it is still at its path.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode))
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
-        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+        if self.is_there()
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
         }
     }
 }
 
 /// Makes the socket, with mode 0600 from its first moment on, and listens. A socket that nobody listens on is
-/// replaced. Blocks for at most two seconds.
+/// replaced. Blocks for at most two seconds. `taken` is the advice where
+/// another process listens there, beside stopping it.
 ///
 /// # Errors
 /// `FailedPrecondition` where the parent directory is missing, something other than a socket is in the way, or a
 /// process that lives listens there.
-pub fn listen_at(path: &Path) -> Result<(UnixListener, SocketFile)> {
+pub fn listen_at(path: &Path, taken: &str) -> Result<(UnixListener, SocketFile)> {
     let parent =
         path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("/"));
     // Two processes that start at once must not each find the other's socket stale between bind and listen.
     let _turn = lock(parent)?;
-    clear(path)?;
+    clear(path, taken)?;
     let fault =
         |what: &str, errno: Errno| Error::io(format!("{what} the socket {}", path.display()), errno.into());
     let address = UnixAddr::new(path).map_err(|errno| fault("name", errno))?;
@@ -103,7 +113,7 @@ fn lock(parent: &Path) -> Result<Flock<File>> {
 }
 
 /// Makes room at `path`: only a socket that nobody listens on is removed.
-fn clear(path: &Path) -> Result<()> {
+fn clear(path: &Path, taken: &str) -> Result<()> {
     let refuse = |text: String| Err(Error::refused(Kind::FailedPrecondition, text));
     let shown = path.display();
     match std::fs::symlink_metadata(path) {
@@ -111,9 +121,7 @@ fn clear(path: &Path) -> Result<()> {
         Err(error) => return Err(Error::io(format!("look at {shown}"), error)),
         Ok(found) if found.file_type().is_socket() => {}
         Ok(_) => {
-            return refuse(format!(
-                "{shown} is there and is no socket: remove it, or choose another \"endpoint\""
-            ));
+            return refuse(format!("{shown} is there and is no socket: remove it"));
         }
     }
     let fault = |errno: Errno| Error::io(format!("try the socket {shown}"), errno.into());
@@ -132,7 +140,7 @@ fn clear(path: &Path) -> Result<()> {
         Err(Errno::ENOENT) => Ok(()),
         // EAGAIN: somebody listens, with a full queue.
         Ok(()) | Err(Errno::EAGAIN) => {
-            refuse(format!("a process already serves {shown}: stop it, or choose another \"endpoint\""))
+            refuse(format!("a process already serves {shown}: stop it, or {taken}"))
         }
         Err(errno) => Err(fault(errno)),
     }

@@ -1,7 +1,7 @@
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 async fn the_socket_is_closed_to_others_and_goes_with_its_process() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
-    let (listener, file) = listen_at(&path).unwrap();
+    let (listener, file) = listen_at(&path, "x").unwrap();
     let found = std::fs::symlink_metadata(&path).unwrap();
     assert!(found.file_type().is_socket());
     assert_eq!(found.mode() & 0o7777, 0o600);
@@ -45,7 +45,7 @@ async fn the_mode_is_0600_from_the_first_moment() {
     };
     let start = Instant::now();
     while seen.load(Ordering::Relaxed) < 1000 && start.elapsed() < Duration::from_secs(20) {
-        drop(listen_at(&path).unwrap());
+        drop(listen_at(&path, "x").unwrap());
     }
     stop.store(1, Ordering::Relaxed);
     watcher.join().unwrap();
@@ -58,7 +58,7 @@ async fn a_stale_socket_is_replaced() {
     let path = directory.path().join("s");
     drop(StdListener::bind(&path).unwrap());
     assert!(path.exists(), "the standard library leaves the file, as a killed process does");
-    let (_listener, _file) = listen_at(&path).unwrap();
+    let (_listener, _file) = listen_at(&path, "x").unwrap();
     assert!(StdStream::connect(&path).is_ok());
 }
 
@@ -67,7 +67,7 @@ async fn a_live_socket_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
     let living = StdListener::bind(&path).unwrap();
-    let error = listen_at(&path).unwrap_err();
+    let error = listen_at(&path, "x").unwrap_err();
     assert_eq!(error.kind(), Kind::FailedPrecondition);
     assert!(error.to_string().contains("a process already serves"), "{error}");
     living.set_nonblocking(true).unwrap();
@@ -86,7 +86,7 @@ async fn what_is_no_socket_is_left_alone() {
     std::fs::create_dir(&folder).unwrap();
     std::os::unix::fs::symlink(&target, &link).unwrap();
     for path in [&file, &folder, &link] {
-        let error = listen_at(path).unwrap_err();
+        let error = listen_at(path, "x").unwrap_err();
         assert!(error.to_string().contains("is no socket: remove it"), "{error}");
         assert!(std::fs::symlink_metadata(path).is_ok());
     }
@@ -97,7 +97,7 @@ async fn what_is_no_socket_is_left_alone() {
 #[tokio::test]
 async fn the_parent_directory_must_exist() {
     let directory = tempfile::tempdir().unwrap();
-    let error = listen_at(&directory.path().join("missing/s")).unwrap_err();
+    let error = listen_at(&directory.path().join("missing/s"), "x").unwrap_err();
     assert!(error.to_string().contains("the directory of the socket must exist"), "{error}");
 }
 
@@ -105,7 +105,7 @@ async fn the_parent_directory_must_exist() {
 async fn another_s_socket_at_the_path_is_not_removed_at_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
-    let (listener, file) = listen_at(&path).unwrap();
+    let (listener, file) = listen_at(&path, "x").unwrap();
     // Kept under another name, so that its inode is not given to the next one.
     std::fs::rename(&path, directory.path().join("moved")).unwrap();
     let _other = StdListener::bind(&path).unwrap();
@@ -124,7 +124,7 @@ async fn of_two_that_start_at_once_one_serves() {
             let path = path.clone();
             tokio::task::spawn_blocking(move || {
                 let _context = tokio::runtime::Handle::current().enter();
-                listen_at(&path)
+                listen_at(&path, "x")
             })
         });
         let mut served = Vec::new();
@@ -153,7 +153,15 @@ async fn metrics_and_health_are_served() {
     let readiness = Readiness::default();
     let refreshed = Arc::clone(&metrics);
     let refresh = Arc::new(move || refreshed.flights([("copy", Duration::from_secs(3))]));
-    let pages = Pages { metrics, refresh, readiness: readiness.clone() };
+    let dead = Arc::new(AtomicBool::new(false));
+    let alive = {
+        let dead = Arc::clone(&dead);
+        Arc::new(move || {
+            let dead = dead.load(Ordering::Relaxed);
+            Box::pin(async move { if dead { Err(Error::internal("no answer")) } else { Ok(()) } }) as _
+        })
+    };
+    let pages = Pages { metrics, refresh, alive, readiness: readiness.clone() };
     let listener = super::http::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(super::http::serve(pages, listener));
@@ -179,6 +187,10 @@ async fn metrics_and_health_are_served() {
     assert!(page.ends_with("back end here: no directory\nback end there: ready\n"), "{page}");
     readiness.set("back end here", None);
     assert!(get("/readyz").await.starts_with("HTTP/1.1 200"));
+    dead.store(true, Ordering::Relaxed);
+    let page = get("/healthz").await;
+    assert!(page.starts_with("HTTP/1.1 503") && page.ends_with("no answer\n"), "{page}");
+    dead.store(false, Ordering::Relaxed);
     assert!(get("/").await.starts_with("HTTP/1.1 404"));
     let post = ask(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
     assert!(post.starts_with("HTTP/1.1 405"), "{post}");

@@ -1,32 +1,11 @@
-//! YAML as JSON values.
+//! Objects as JSON values.
 
-use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// All documents of a text that have something in them.
+/// All documents of a YAML text that have something in them.
 pub fn parse(text: &str) -> Vec<Value> {
-    let documents = Yaml::load_from_str(text).unwrap_or_else(|error| panic!("no YAML: {error}:\n{text}"));
-    documents.iter().map(value).filter(|document| !document.is_null()).collect()
-}
-
-fn value(yaml: &Yaml<'_>) -> Value {
-    match yaml {
-        Yaml::Value(Scalar::Null) => Value::Null,
-        Yaml::Value(Scalar::Boolean(truth)) => (*truth).into(),
-        Yaml::Value(Scalar::Integer(number)) => (*number).into(),
-        Yaml::Value(Scalar::FloatingPoint(number)) => (**number).into(),
-        Yaml::Value(Scalar::String(text)) => text.as_ref().into(),
-        Yaml::Sequence(items) => items.iter().map(value).collect(),
-        Yaml::Mapping(entries) => {
-            let text = |key: &Yaml<'_>| match value(key) {
-                Value::String(text) => text,
-                other => other.to_string(),
-            };
-            let entries: Map<_, _> = entries.iter().map(|(key, item)| (text(key), value(item))).collect();
-            entries.into()
-        }
-        other => panic!("tags, aliases and the like are not expected: {other:?}"),
-    }
+    let documents = serde_saphyr::from_multiple(text);
+    documents.unwrap_or_else(|error| panic!("no YAML: {error}:\n{text}"))
 }
 
 /// The text at a JSON pointer; empty where there is none.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use fairlead::backend::{Backend, DetachOrder, Device, Expansion, FencingProof};
 use fairlead::error::{Kind, Outcome};
@@ -188,9 +189,14 @@ pub async fn a_device_grows_in_use(fixture: &dyn Fixture) {
     let (nodes, volume) = (fixture.nodes(), backend.create(&order("v", 4)).await.unwrap().id);
     let before = connected(fixture, backend.as_ref(), &volume, &nodes[0]).await;
     let open = File::options().read(true).write(true).open(&before.path).unwrap();
-    let grown = backend.expand(&volume, SizeRange::at_least(Bytes::mib(8))).await.unwrap();
     let connector = fixture.connector(&nodes[0]);
-    let device = connector.refresh(&volume, grown.size).await.unwrap();
+    // The new size may show late: whoever waits for it must not be in its way.
+    let expand = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        backend.expand(&volume, SizeRange::at_least(Bytes::mib(8))).await.unwrap();
+    };
+    let (device, ()) = tokio::join!(connector.refresh(&volume, Bytes::mib(8)), expand);
+    let device = device.unwrap();
     assert_eq!((device.number, device.size), (before.number, Bytes::mib(8)));
     open.write_all_at(b"new end", (8 << 20) - 7).unwrap();
     drop(open);

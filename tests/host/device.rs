@@ -75,7 +75,7 @@ async fn a_device_that_changes_late_is_noticed_by_its_uevent() {
         Instant::now()
     };
     let name = dev.path.file_name().unwrap().to_str().unwrap().to_owned();
-    let look = || {
+    let look = async || {
         let sectors = std::fs::read_to_string(format!("/sys/block/{name}/size")).unwrap();
         Ok((sectors.trim() == (2 * SIZE / 512).to_string()).then(Instant::now))
     };

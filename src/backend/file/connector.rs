@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -17,11 +17,11 @@ use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::host::loopdev::{self, LoopDevice};
+use crate::host::uevent;
 use crate::volume::{Attachment, BackendName, Bytes, Content, Health, NativeId, NodeId};
 
 /// How long a device may take to be let go of, or to show its new size.
 const WAIT: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(50);
 
 /// One node's access to a `file` back end.
 #[derive(Clone, Debug)]
@@ -51,6 +51,29 @@ impl FileConnector {
         })
         .await
     }
+
+    /// The device, as large as its image shows here now.
+    async fn resized(&self, volume: &NativeId) -> Result<Device> {
+        let volume = volume.clone();
+        self.with("refresh", move |local| local.refresh(&volume)).await
+    }
+
+    /// Waits until the device has at least `size`: another machine's growth may show late. Nothing is locked meanwhile.
+    async fn grown(&self, volume: &NativeId, found: Device, size: Bytes) -> Result<Device> {
+        if found.size >= size {
+            return Ok(found);
+        }
+        let grown = uevent::wait_for(WAIT, async || {
+            self.resized(volume).await.map(|now| (now.size >= size).then_some(now))
+        });
+        grown.await?.ok_or_else(|| {
+            Error::unknown(
+                Kind::Unavailable,
+                format!("{} has still less than the {size} that are expected", found.path.display()),
+            )
+            .with("volume", volume)
+        })
+    }
 }
 
 #[async_trait]
@@ -79,8 +102,11 @@ impl Connector for FileConnector {
     }
 
     async fn connect(&self, volume: &NativeId, attachment: &Attachment) -> Result<Device> {
-        let (volume, attachment) = (volume.clone(), attachment.clone());
-        self.with("connect", move |local| local.connect(&volume, &attachment)).await
+        let found = {
+            let (volume, attachment) = (volume.clone(), attachment.clone());
+            self.with("connect", move |local| local.connect(&volume, &attachment)).await?
+        };
+        self.grown(volume, found, attachment.size).await
     }
 
     async fn find(&self, volume: &NativeId) -> Result<Option<Device>> {
@@ -89,8 +115,8 @@ impl Connector for FileConnector {
     }
 
     async fn refresh(&self, volume: &NativeId, size: Bytes) -> Result<Device> {
-        let volume = volume.clone();
-        self.with("refresh", move |local| local.refresh(&volume, size)).await
+        let found = self.resized(volume).await?;
+        self.grown(volume, found, size).await
     }
 
     async fn disconnect(&self, volume: &NativeId) -> Result<()> {
@@ -208,7 +234,7 @@ impl Local {
             ))
             .with("volume", volume));
         }
-        self.grown(volume, found, attachment.size).map(|found| device(&found))
+        Ok(device(&found))
     }
 
     /// Takes the hold back where no device came up.
@@ -216,7 +242,7 @@ impl Local {
         if self.devices(volume)?.is_empty() { self.client.release(&self.node, volume) } else { Ok(()) }
     }
 
-    fn refresh(&self, volume: &NativeId, size: Bytes) -> Result<Device> {
+    fn refresh(&self, volume: &NativeId) -> Result<Device> {
         let _guard = self.client.lock_volume(volume)?;
         let found = self
             .bound(volume)?
@@ -228,30 +254,7 @@ impl Local {
             );
         }
         // The image's own size is the truth, also where the caller asks for less.
-        let found = loopdev::resize(&found)?.ok_or_else(|| missing(volume))?;
-        self.grown(volume, found, size).map(|found| device(&found))
-    }
-
-    /// Waits until the device has at least `size`: another machine's growth may show late.
-    fn grown(&self, volume: &NativeId, mut found: LoopDevice, size: Bytes) -> Result<LoopDevice> {
-        let deadline = Instant::now() + WAIT;
-        while found.size < size.get() {
-            let before = found.size;
-            found = loopdev::resize(&found)?.ok_or_else(|| {
-                Error::unknown(Kind::Unavailable, "the device vanished").with("volume", volume)
-            })?;
-            if found.size < size.get() && Instant::now() >= deadline {
-                return Err(Error::unknown(
-                    Kind::Unavailable,
-                    format!("{} has {before} bytes where {} are expected", found.path.display(), size.get()),
-                )
-                .with("volume", volume));
-            }
-            if found.size < size.get() {
-                std::thread::sleep(POLL);
-            }
-        }
-        Ok(found)
+        loopdev::resize(&found)?.map(|found| device(&found)).ok_or_else(|| missing(volume))
     }
 
     fn disconnect(&self, volume: &NativeId) -> Result<()> {

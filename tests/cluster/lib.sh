@@ -1,0 +1,126 @@
+# Shared by the scripts of the test cluster: settings, processes, nodes.
+# shellcheck shell=bash
+# shellcheck disable=SC2034  # most names are used by the scripts that read this file
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+HOME_DIR=${FAIRLEAD_CLUSTER_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead/cluster}
+BIN=$HOME_DIR/bin       # the programs
+IMAGES=$HOME_DIR/images # image archives; every node loads all of them
+RUN=$HOME_DIR/run       # one cluster's state: database, certificates, logs, the nodes' file systems
+LOG=$RUN/log
+PID=$RUN/pid
+PKI=$RUN/pki
+SETTINGS=$RUN/settings
+
+# The settings of the cluster that is up win over the environment's: its parts must agree with each other.
+NODES=${NODES:-2}
+FORWARD_PORTS=${FORWARD_PORTS:-}                   # this machine's 127.0.0.1:PORT, on every node's 127.0.0.1
+FEATURE_GATES=${FEATURE_GATES:-}                   # A=true,B=false for all of Kubernetes' programs
+API_SERVER_ARGS=${API_SERVER_ARGS:-}               # more flags, separated by spaces
+CONTROLLER_MANAGER_ARGS=${CONTROLLER_MANAGER_ARGS:-}
+LOG_LEVEL=${LOG_LEVEL:-2}
+# shellcheck source=/dev/null
+[[ ! -r $SETTINGS ]] || . "$SETTINGS"
+
+BRIDGE=fairlead0
+NODE_NET=10.199.0     # /24: this machine and the API server are .1, node N is .(10+N)
+POD_NET=10.244        # /16: the pods of node N are in .N.0/24
+SERVICE_NET=10.96.0   # /24
+API_ADDRESS=$NODE_NET.1
+CGROUP=/fairlead
+SHARED=/srv/fairlead-cluster # storage that every node sees
+DRIVER_IMAGE=lab.example/fairlead:dev
+BASE_IMAGE=lab.example/debian:slim
+
+export PATH=$BIN:$PATH:/usr/sbin:/sbin KUBECONFIG=$RUN/admin.conf
+
+# What is for people goes to stderr: some scripts answer on stdout.
+say() { printf '%s\n' "$*" >&2; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+# usage: prints the lines of the script's head that start with "# usage:" or follow it with an indent.
+usage() {
+  sed -nE '/^# usage: /,/^[^#]|^#$/ { s/^# //p }' "$HERE/${0##*/}" >&2
+  exit 2
+}
+need_root() { [[ $EUID -eq 0 ]] || die "root is needed: nodes are namespaces, with mounts and cgroups of their own (try sudo)"; }
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || { say "gave up waiting for: $*"; return 1; }
+    sleep 0.1
+  done
+}
+
+# --- Processes: the file $PID/NAME holds a process's number and its start time, so no other process is ever taken for it.
+
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+alive() { # alive NAME
+  local pid began
+  [[ -s $PID/$1 ]] || return 1
+  read -r pid began <"$PID/$1"
+  [[ -n $began && $(start_time "$pid") == "$began" ]]
+}
+
+start() { # start NAME COMMAND...: in a session of its own; its output goes to $LOG/NAME.log
+  local name=$1 pid
+  shift
+  alive "$name" && return 0
+  setsid "$@" >>"$LOG/$name.log" 2>&1 </dev/null &
+  pid=$!
+  disown "$pid"
+  echo "$pid $(start_time "$pid")" >"$PID/$name"
+}
+
+stop() { # stop NAME [SECONDS]: asks its process group to end, and kills it after SECONDS (5)
+  local pid
+  if alive "$1"; then
+    read -r pid _ <"$PID/$1"
+    kill -TERM -- "-$pid" 2>/dev/null || true
+    for _ in $(seq $((${2:-5} * 10))); do
+      kill -0 -- "-$pid" 2>/dev/null || break
+      sleep 0.1
+    done
+    kill -KILL -- "-$pid" 2>/dev/null || true
+  fi
+  rm -f "$PID/$1"
+}
+
+# --- Nodes
+
+running_nodes() {
+  local file
+  for file in "$PID"/node-*; do
+    if [[ -e $file ]] && alive "${file##*/}"; then echo "${file##*/node-}"; fi
+  done
+}
+
+node_pid() { # process 1 of node N, by its number on this machine
+  local pid
+  read -r pid _ <"$PID/node-$1"
+  tr -d ' ' <"/proc/$pid/task/$pid/children"
+}
+
+in_node() { # in_node N COMMAND...
+  local pid
+  pid=$(node_pid "$1")
+  shift
+  nsenter --target "$pid" --mount --uts --net --pid -- "$@"
+}
+
+load_images() { # into every running node, at the same time
+  local n pids=() pid failed=0
+  for n in $(running_nodes); do
+    "$HERE/node.sh" load "$n" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+  return "$failed"
+}
+
+# --- cgroups: one hierarchy (version 2), or one for each controller (version 1), or both
+
+cgroup_mounts() { awk '$3 ~ /^cgroup2?$/ && $2 ~ "^/sys/fs/cgroup" { print $2 }' /proc/mounts; }

@@ -1,0 +1,3 @@
+module fairlead/cluster/pause
+
+go 1.25.0
