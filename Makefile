@@ -11,7 +11,7 @@ BASE ?= debian:bookworm-slim
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity bench bench-cluster image release cluster-build cluster-up cluster-down e2e e2e-full setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cluster image release cluster-build cluster-up cluster-down e2e e2e-full setup-build setup-test setup-go
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -27,7 +27,8 @@ release: setup-build
 demo: setup-test release ## Shows a volume's life on this machine, step by step (root)
 	$(TARGET)/release/fairlead demo
 
-test: lint unit sanity ## Runs everything: lint, all tests, csi-sanity (root)
+# The chart is checked among the unit tests, where its tools are there.
+test: lint chart-tools unit sanity ## Runs everything: lint, all tests, the chart's checks, csi-sanity (root)
 
 lint: setup-build $(DENY) ## Formatting, lints, licences and bans
 	$(CARGO) fmt --check
@@ -39,6 +40,15 @@ $(DENY):
 
 unit: setup-test ## All of the project's own tests, on real loop devices and mounts
 	tests/leaks.sh $(CARGO) test --locked --all-features
+
+chart-tools: setup-go
+	tests/chart/tools.sh
+
+chart: chart-tools ## Checks the Helm chart without a cluster: Helm 3 and 4, refusals, Kubernetes' own schemas
+	$(CARGO) test --locked --all-features --test chart
+
+manifests: chart-tools ## Writes manifests/, the chart's README and the recorded templates anew
+	UPDATE=1 $(CARGO) test --locked --all-features --test chart
 
 sanity: setup-go release ## csi-sanity for mount and block volumes
 	tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead
