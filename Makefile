@@ -11,7 +11,7 @@ BASE ?= debian:bookworm-slim
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity bench image release cluster-build cluster-up cluster-down e2e e2e-full setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cluster image release cluster-build cluster-up cluster-down e2e e2e-full setup-build setup-test setup-go
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -20,14 +20,15 @@ setup-build setup-test setup-go: setup-%:
 	@tests/setup.sh $*
 
 # The binary names no directory of the machine that built it.
-release bench: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+release bench bench-cluster: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 release: setup-build
 	$(CARGO) build --locked --release
 
 demo: setup-test release ## Shows a volume's life on this machine, step by step (root)
 	$(TARGET)/release/fairlead demo
 
-test: lint unit sanity ## Runs everything: lint, all tests, csi-sanity (root)
+# The chart is checked among the unit tests, where its tools are there.
+test: lint chart-tools unit sanity ## Runs everything: lint, all tests, the chart's checks, csi-sanity (root)
 
 lint: setup-build $(DENY) ## Formatting, lints, licences and bans
 	$(CARGO) fmt --check
@@ -40,11 +41,24 @@ $(DENY):
 unit: setup-test ## All of the project's own tests, on real loop devices and mounts
 	tests/leaks.sh $(CARGO) test --locked --all-features
 
+chart-tools: setup-go
+	tests/chart/tools.sh
+
+chart: chart-tools ## Checks the Helm chart without a cluster: Helm 3 and 4, refusals, Kubernetes' own schemas
+	$(CARGO) test --locked --all-features --test chart
+
+manifests: chart-tools ## Writes manifests/, the chart's README and the recorded templates anew
+	UPDATE=1 $(CARGO) test --locked --all-features --test chart
+
 sanity: setup-go release ## csi-sanity for mount and block volumes
 	tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
+
+bench-cluster: cluster-build ## Measures order to running pod on the test cluster (FAIRLEAD_BENCH_CLASS=...), writes bench-cluster-results.json
+	$(CARGO) bench --locked --bench cluster --no-run
+	tests/cluster/with.sh $(CARGO) bench --locked --bench cluster
 
 # The build's context is a directory with the binary alone, wherever cargo keeps its target directory.
 # Buildah's chroot isolation needs neither a container runtime nor a network of its own; its layers are kept, so the

@@ -13,6 +13,8 @@
 mod driver;
 #[path = "../tests/common/life.rs"]
 mod life;
+#[path = "common/report.rs"]
+mod report;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,42 +27,13 @@ use fairlead::client::Client;
 use fairlead::host::{Host, Linux, loopdev};
 use fairlead::proto::csi;
 use life::{Seat, mount};
+use report::{Report, ms, percentile};
 
 const MIB: i64 = 1 << 20;
 /// Rounds of the small measurements.
 const ROUNDS: usize = 20;
 /// Calls of the RPC measurement.
 const CALLS: usize = 2000;
-
-/// Rows of the table: name, value, unit, and the aim where there is one.
-#[derive(Default)]
-struct Report(Vec<(String, f64, &'static str, &'static str)>);
-
-impl Report {
-    fn row(&mut self, name: impl Into<String>, value: f64, unit: &'static str, aim: &'static str) {
-        let name = name.into();
-        println!("{name:<58} {value:>10.2} {unit:<6} {aim}");
-        self.0.push((name, value, unit, aim));
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let rows = self.0.iter().map(|(name, value, unit, aim)| {
-            serde_json::json!({"name": name, "value": value, "unit": unit, "aim": aim})
-        });
-        serde_json::Value::Array(rows.collect())
-    }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "milliseconds for people")]
-fn ms(duration: Duration) -> f64 {
-    duration.as_nanos() as f64 / 1e6
-}
-
-/// The value below which `share` of the sorted samples lie.
-fn percentile(samples: &mut [Duration], share: usize) -> Duration {
-    samples.sort_unstable();
-    samples[(samples.len() - 1) * share / 100]
-}
 
 #[allow(clippy::cast_precision_loss, reason = "mebibytes for people")]
 fn resident_mib(pid: u32) -> f64 {

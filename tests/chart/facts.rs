@@ -1,0 +1,273 @@
+//! What must be so in every release, whatever its values.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use libtest_mimic::Failed;
+use serde_json::{Value, json};
+
+use crate::documents::{list, name, of_kind, parse, text};
+use crate::helm::{EVERYTHING, MINIMAL, ROOT, Tools, value_sets};
+
+/// Fails with what is wrong, if anything is.
+fn verdict(wrong: Vec<String>) -> Result<(), Failed> {
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+/// Each rule says who needs it, and none is wider than a reason could be.
+pub fn permissions(tools: &Tools) -> Result<(), Failed> {
+    let mut wrong = Vec::new();
+    let source = read("charts/fairlead/templates/rbac.yaml");
+    let lines: Vec<_> = source.lines().collect();
+    let rules: Vec<_> = (1..lines.len()).filter(|at| lines[*at].starts_with("  - apiGroups:")).collect();
+    wrong.extend(
+        rules
+            .iter()
+            .filter(|at| !lines[**at - 1].starts_with("  # "))
+            .map(|at| format!("rbac.yaml:{}: no reason", at + 1)),
+    );
+    let objects = parse(&tools.render(EVERYTHING, &[])?);
+    let roles: Vec<_> = ["ClusterRole", "Role"].iter().flat_map(|kind| of_kind(&objects, kind)).collect();
+    let rendered: Vec<_> = roles.iter().flat_map(|role| list(role, "/rules")).collect();
+    assert_eq!(rendered.len(), rules.len(), "all rules were looked at");
+    for rule in rendered {
+        let (resources, verbs) = (&rule["resources"], &rule["verbs"]);
+        let all = rule.to_string().contains('*');
+        let secrets = list(rule, "/resources").contains(&json!("secrets"));
+        if all || secrets {
+            wrong.push(format!("too much is allowed: {verbs} of {resources}"));
+        }
+    }
+    // Without the sidecar, its permissions go.
+    let bare = parse(&tools.render("tests/chart/values/bare.yaml", &[])?);
+    let left = of_kind(&bare, "ClusterRole")
+        .iter()
+        .flat_map(|role| list(role, "/rules"))
+        .any(|rule| rule.to_string().contains("snapshot"));
+    if left {
+        wrong.push("permissions for snapshots without a snapshotter".to_owned());
+    }
+    verdict(wrong)
+}
+
+/// A Deployment, DaemonSet, PodDisruptionBudget or Service concerns the pods of one driver and one component.
+pub fn selectors(tools: &Tools) -> Result<(), Failed> {
+    let objects = parse(&tools.render(EVERYTHING, &[])?);
+    let matches = |selector: &Value, labels: &Value| {
+        selector.as_object().unwrap().iter().all(|(key, value)| labels.get(key) == Some(value))
+    };
+    let pods: Vec<_> = objects
+        .iter()
+        .filter(|object| object.pointer("/spec/template/metadata/labels").is_some())
+        .map(|owner| (name(owner), &owner["spec"]["template"]["metadata"]["labels"]))
+        .collect();
+    assert_eq!(pods.len(), 4, "two drivers, each with a controller and nodes");
+    let mut wrong = Vec::new();
+    for object in &objects {
+        let selector = match text(object, "/kind") {
+            "Deployment" | "DaemonSet" | "PodDisruptionBudget" => &object["spec"]["selector"]["matchLabels"],
+            "Service" => &object["spec"]["selector"],
+            _ => continue,
+        };
+        let found: Vec<_> =
+            pods.iter().filter(|(_, labels)| matches(selector, labels)).map(|(owner, _)| owner).collect();
+        if found.len() != 1 {
+            wrong.push(format!("{} selects the pods of {found:?}", name(object)));
+        }
+        if text(object, "/metadata/name").len() > 63 {
+            wrong.push(format!("{} is too long a name", name(object)));
+        }
+    }
+    verdict(wrong)
+}
+
+/// The pod template and its containers of everything of a kind, in every value set.
+fn each_pod(tools: &Tools, kind: &str, mut look: impl FnMut(&str, &Value)) -> Result<(), Failed> {
+    let mut seen = 0;
+    for values in value_sets() {
+        for owner in of_kind(&parse(&tools.render(&values, &[])?), kind) {
+            seen += 1;
+            look(&format!("{values}: {}", name(owner)), &owner["spec"]["template"]["spec"]);
+        }
+    }
+    assert!(seen >= value_sets().len(), "only {seen} objects of the kind {kind}");
+    Ok(())
+}
+
+pub fn node(tools: &Tools) -> Result<(), Failed> {
+    let mut wrong = Vec::new();
+    each_pod(tools, "DaemonSet", |owner, pod| {
+        let containers = list(pod, "/containers");
+        let mut must = |right: bool, what: &str| {
+            if !right {
+                wrong.push(format!("{owner}: {what}"));
+            }
+        };
+        must(containers.len() == 1 && list(pod, "/initContainers").is_empty(), "one container");
+        must(pod["automountServiceAccountToken"] == false, "no token");
+        must(
+            containers[0]["securityContext"]["readOnlyRootFilesystem"] == true,
+            "a read-only root file system",
+        );
+        let mounts = list(&containers[0], "/volumeMounts");
+        let shared: Vec<_> =
+            mounts.iter().filter(|mount| mount["mountPropagation"] == "Bidirectional").collect();
+        must(shared.len() == 2, "pods and plugins are shared with the host, nothing else");
+        // A mount inside a shared one would show on the host and stay there.
+        let inside = |mount: &Value| {
+            shared.iter().any(|outer| {
+                text(mount, "/mountPath").starts_with(&format!("{}/", text(outer, "/mountPath")))
+            })
+        };
+        must(!mounts.iter().any(inside), "no mount inside a shared one");
+        let hosts = list(pod, "/volumes").iter().filter(|volume| volume.get("hostPath").is_some());
+        must(
+            hosts.into_iter().all(|volume| !text(volume, "/hostPath/type").is_empty()),
+            "host paths say what they must be",
+        );
+    })?;
+    verdict(wrong)
+}
+
+pub fn controller(tools: &Tools) -> Result<(), Failed> {
+    let mut wrong = Vec::new();
+    each_pod(tools, "Deployment", |owner, pod| {
+        for container in list(pod, "/containers") {
+            let context = &container["securityContext"];
+            let confined = context["capabilities"]["drop"] == json!(["ALL"])
+                && context["allowPrivilegeEscalation"] == false
+                && context["readOnlyRootFilesystem"] == true
+                && context.get("runAsUser").is_none();
+            if !confined {
+                wrong.push(format!("{owner}: {}: {context}", container["name"]));
+            }
+        }
+        if pod["securityContext"]["seccompProfile"]["type"] != "RuntimeDefault" || pod["hostNetwork"] == true
+        {
+            wrong.push(format!("{owner}: {}", pod["securityContext"]));
+        }
+    })?;
+    // A kind without directories of its own needs no root. There is none yet, so the schema has to look away.
+    let other = ["--skip-schema-validation", "--set", "backends.here.kind=other"];
+    let objects = parse(&tools.render(MINIMAL, &other)?);
+    let context = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["securityContext"];
+    if context["runAsNonRoot"] != true || context["runAsUser"] != 65532 || context["fsGroup"] != 65532 {
+        wrong.push(format!("without a file back end: {context}"));
+    }
+    verdict(wrong)
+}
+
+pub fn resources(tools: &Tools) -> Result<(), Failed> {
+    let mut wrong = Vec::new();
+    for kind in ["Deployment", "DaemonSet"] {
+        each_pod(tools, kind, |owner, pod| {
+            for container in list(pod, "/containers") {
+                let resources = &container["resources"];
+                let limited = resources.pointer("/limits/cpu").is_some();
+                if limited || resources.pointer("/requests/memory").is_none() {
+                    wrong.push(format!("{owner}: {}: {resources}", container["name"]));
+                }
+            }
+        })?;
+    }
+    verdict(wrong)
+}
+
+/// The pods' templates, by owner.
+fn templates(tools: &Tools, more: &[&str]) -> Result<Vec<(String, Value)>, Failed> {
+    let objects = parse(&tools.render(MINIMAL, more)?);
+    let owners = ["Deployment", "DaemonSet"].into_iter().flat_map(|kind| of_kind(&objects, kind));
+    Ok(owners.map(|owner| (name(owner), owner["spec"]["template"].clone())).collect())
+}
+
+pub fn checksum(tools: &Tools) -> Result<(), Failed> {
+    let before = templates(tools, &[])?;
+    assert_eq!(before.len(), 2);
+    if templates(tools, &["--set", "log.level=debug"])? != before {
+        return Err("another log level restarts pods".into());
+    }
+    for setting in
+        ["log.format=text", "backends.here.limits.perServer=3", "gracePeriod=26", "http.address=[::]"]
+    {
+        let after = templates(tools, &["--set", setting])?;
+        if before.iter().zip(&after).any(|(before, after)| before == after) {
+            return Err(format!("{setting} does not restart all pods").into());
+        }
+    }
+    Ok(())
+}
+
+/// Every metric that is named, is one of the driver's.
+pub fn metrics(tools: &Tools) -> Result<(), Failed> {
+    let known: BTreeSet<_> = words(&read("docs/metrics.md")).collect();
+    let objects = parse(&tools.render(EVERYTHING, &[])?);
+    let rules = of_kind(&objects, "PrometheusRule");
+    let expressions: Vec<_> =
+        list(rules[0], "/spec/groups/0/rules").iter().map(|rule| text(rule, "/expr").to_owned()).collect();
+    let dashboard: Value = serde_json::from_str(&read("charts/fairlead/files/dashboard.json"))?;
+    let panels: Vec<_> = list(&dashboard, "/panels")
+        .iter()
+        .flat_map(|panel| list(panel, "/targets"))
+        .map(|target| text(target, "/expr").to_owned())
+        .collect();
+    assert!(expressions.len() > 5 && panels.len() > 5, "something was read");
+    let mut wrong = Vec::new();
+    for expression in expressions.iter().chain(&panels) {
+        let mut named = words(expression).filter(|word| word != "fairlead_dev_driver").peekable();
+        if named.peek().is_none() {
+            wrong.push(format!("no metric: {expression}"));
+        }
+        for metric in named {
+            let base = ["_count", "_bucket", "_sum"].iter().find_map(|end| metric.strip_suffix(end));
+            if !known.contains(base.unwrap_or(&metric)) {
+                wrong.push(format!("{metric} is not in docs/metrics.md: {expression}"));
+            }
+        }
+    }
+    verdict(wrong)
+}
+
+/// The names in a text that begin as the driver's metrics do.
+fn words(text: &str) -> impl Iterator<Item = String> + use<> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let words: Vec<_> = words.filter(|word| word.starts_with("fairlead_")).map(str::to_owned).collect();
+    words.into_iter()
+}
+
+pub fn notes(tools: &Tools) -> Result<(), Failed> {
+    for (values, wanted) in [
+        (
+            EVERYTHING,
+            &[
+                "storageClassName: fast",
+                "daemonset/fairlead-node\n",
+                "daemonset/fairlead-there-fairlead-dev-node\n",
+                "helm --namespace fairlead test fairlead",
+                "no VolumeSnapshot CRDs",
+            ][..],
+        ),
+        (MINIMAL, &["--set storageClasses.fairlead.backend=here", "deletes no volume"]),
+    ] {
+        let arguments = [
+            "install",
+            "fairlead",
+            "charts/fairlead",
+            "--namespace",
+            "fairlead",
+            "--dry-run=client",
+            "--values",
+            values,
+        ];
+        let output = tools.run("helm4", &arguments);
+        let told = String::from_utf8_lossy(&output.stdout);
+        let (_, told) = told.split_once("\nNOTES:\n").ok_or("no notes")?;
+        if let Some(missing) = wanted.iter().find(|part| !told.contains(**part)) {
+            return Err(format!("with {values} {missing:?} is not told:\n{told}").into());
+        }
+    }
+    Ok(())
+}
