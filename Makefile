@@ -33,6 +33,8 @@ test: lint chart-tools unit sanity ## Runs everything: lint, all tests, the char
 lint: setup-build $(DENY) ## Formatting, lints, licences and bans
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	# A target with `test = false` is not one of all targets.
+	$(CARGO) clippy --locked --all-features --test e2e -- -D warnings
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 
 $(DENY):
