@@ -49,17 +49,10 @@ impl Space {
         self.usable(&groups(), name).await
     }
 
-    /// The names of the snapshots in the namespace, each with its claim's.
-    pub async fn snapshots(&self) -> Result<Vec<(String, String)>> {
+    /// The names of the snapshots in the namespace.
+    pub async fn snapshots(&self) -> Result<Vec<String>> {
         let all = self.objects(&resource(SNAPSHOT, "VolumeSnapshot")).list(&ListParams::default()).await;
-        let named = |one: &DynamicObject| {
-            let claim = one.data["spec"]["source"]["persistentVolumeClaimName"].as_str().or_else(|| {
-                // A member of a group has its claim's name in its status' owner only: the content tells the volume.
-                one.data["status"]["boundVolumeSnapshotContentName"].as_str()
-            });
-            (one.name_any(), claim.unwrap_or_default().to_owned())
-        };
-        Ok(all.doing("list snapshots")?.items.iter().map(named).collect())
+        Ok(all.doing("list snapshots")?.items.iter().map(ResourceExt::name_any).collect())
     }
 
     async fn make_object(&self, kind: &ApiResource, name: &str, spec: Value) -> Result {

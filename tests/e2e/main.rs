@@ -10,17 +10,27 @@
     reason = "a test ends by panicking or with an error, and tells what it measured or skipped"
 )]
 
+mod access;
 mod cluster;
+mod copies;
 mod crd;
+mod expansion;
 mod harness;
 mod leaks;
+mod limits;
 mod manifest;
+mod moving;
+mod outages;
+mod parameters;
 mod pod;
 mod provisioning;
 mod report;
+mod restarts;
 mod scripts;
 mod space;
+mod uninstall;
 mod wait;
+mod workloads;
 mod writer;
 
 use std::process::ExitCode;
@@ -36,7 +46,20 @@ const THREADS: usize = 6;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests = [provisioning::TESTS].concat();
+    let tests = [
+        provisioning::TESTS,
+        moving::TESTS,
+        expansion::TESTS,
+        copies::TESTS,
+        access::TESTS,
+        limits::TESTS,
+        parameters::TESTS,
+        restarts::TESTS,
+        workloads::TESTS,
+        outages::TESTS,
+        uninstall::TESTS,
+    ]
+    .concat();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
     let cluster = match runtime.block_on(Cluster::find()) {

@@ -37,23 +37,32 @@ pub fn writer(name: &str) -> Draft {
 
 /// Reads the log through any pod that has it, and checks that every number is there once and in order.
 pub async fn written(pod: &Running<'_>) -> Result<Written> {
+    // The pod's kubelet may be on its way up.
+    until(format!("to read the log of {}", pod.name), PATIENCE, async || read(pod).await).await
+}
+
+async fn read(pod: &Running<'_>) -> Result<Seen<Written>> {
     let told = pod
         .sh(r#"awk '$1 != NR { wrong = 1; exit } NR > 1 && $2 - last > pause { pause = $2 - last } { last = $2 }
             END { if (wrong) print "line " NR " is: " $0; else print NR, pause + 0 }' /data/log"#)
         .await?;
     let mut numbers = told.split_whitespace().map(str::parse::<u64>);
-    match (numbers.next(), numbers.next(), numbers.next()) {
-        (Some(Ok(lines)), Some(Ok(pause)), None) => Ok(Written { lines, pause: Duration::from_secs(pause) }),
-        _ => Err(format!("the writer's log is not in order: {told}").into()),
-    }
+    Ok(match (numbers.next(), numbers.next(), numbers.next()) {
+        (Some(Ok(lines)), Some(Ok(pause)), None) => {
+            Seen::Done(Written { lines, pause: Duration::from_secs(pause) })
+        }
+        _ => Seen::Never(format!("it is not in order: {told}")),
+    })
 }
 
 /// Waits until the writer has written so many more lines.
 pub async fn goes_on(pod: &Running<'_>, lines: u64) -> Result<Written> {
     let before = written(pod).await?.lines;
     until(format!("{} to write {lines} more lines than {before}", pod.name), PATIENCE, async || {
-        let now = written(pod).await?;
-        if now.lines >= before + lines { Ok(Seen::Done(now)) } else { Ok(Seen::NotYet(format!("{now:?}"))) }
+        Ok(match read(pod).await? {
+            Seen::Done(now) if now.lines < before + lines => Seen::NotYet(format!("{now:?}")),
+            seen => seen,
+        })
     })
     .await
 }
