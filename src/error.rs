@@ -161,6 +161,13 @@ impl Error {
         self
     }
 
+    /// The same error with more to say, after a semicolon.
+    #[must_use]
+    pub fn and(mut self, more: impl fmt::Display) -> Self {
+        self.0.message = format!("{}; {more}", self.0.message);
+        self
+    }
+
     /// Names the operation that failed. The innermost name stays.
     #[must_use]
     pub fn during(mut self, operation: &'static str) -> Self {

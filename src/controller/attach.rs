@@ -1,7 +1,7 @@
 //! Attaching volumes to nodes, and taking them off again.
 
-use crate::backend::{AttachOrder, DetachOrder};
-use crate::controller::{Controller, access, volume_key};
+use crate::backend::{AttachOrder, DetachOrder, FencingProof};
+use crate::controller::{Cluster, Controller, Fencing, access, volume_key};
 use crate::error::{Error, Kind, Result};
 use crate::flight::phase;
 use crate::volume::{Access, Attachment, NodeId, VolumeId};
@@ -50,15 +50,34 @@ impl Controller {
     /// is not configured.
     pub async fn detach(&self, volume: &VolumeId, node: Option<NodeId>) -> Result<()> {
         let backend = self.holder(&volume.backend)?;
-        let fence = match (&self.fencing, &node) {
-            (Some(fencing), Some(node)) => fencing.proof(node),
-            _ => None,
-        };
-        let order = DetachOrder { volume: volume.native.clone(), node, fence };
+        let order = DetachOrder { volume: volume.native.clone(), node, fence: None };
+        let (cluster, id) = (self.cluster.clone(), volume.clone());
         self.fly(volume_key(volume), "detach volume", &order.clone(), async move {
             phase("detach");
-            backend.detach(&order).await
+            match (backend.detach(&order).await, cluster, &order.node) {
+                (Err(held), Some(cluster), Some(node)) if held.kind() == Kind::Busy => {
+                    let proof = prove(&*cluster, &id, node, held).await?;
+                    phase("fence");
+                    backend.detach(&DetachOrder { fence: Some(proof), ..order }).await
+                }
+                (detached, ..) => detached,
+            }
         })
         .await
+    }
+}
+
+/// The proof that the node which holds a volume writes no more; else the refusal, with why there is none.
+async fn prove(cluster: &dyn Cluster, volume: &VolumeId, node: &NodeId, held: Error) -> Result<FencingProof> {
+    phase("prove");
+    match cluster.fencing(volume, node).await {
+        Ok(Fencing::Proven(proof)) => {
+            tracing::warn!(?proof, reason = %held, "taking the volume by force: its server is proven to be off");
+            Ok(proof)
+        }
+        Ok(Fencing::Unproven(reason)) => Err(held.and(reason)),
+        Err(error) => {
+            Err(held.and(format_args!("whether it is off could not be found out: {error}")).caused_by(error))
+        }
     }
 }
