@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use attach::Attach;
 pub use capacity::Room;
-pub use cluster::{Cluster, Fencing};
+pub use cluster::{Cluster, Fencing, Notice};
 pub use group::Group;
 pub use list::Listed;
 pub use snapshot::{Cut, SnapshotQuery};

@@ -203,6 +203,12 @@ impl Error {
         self.0.outcome
     }
 
+    /// The message alone, without operation, context and cause.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// Whether the object asked about is known not to exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

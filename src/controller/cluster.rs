@@ -17,6 +17,15 @@ pub enum Fencing {
     Unproven(String),
 }
 
+/// What happened to a volume that its users learn from no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It was taken from a server that did not let go.
+    Fenced(FencingProof),
+    /// It could not be taken from a server, for this reason.
+    Held(String),
+}
+
 /// The cluster that the controller serves.
 #[async_trait]
 pub trait Cluster: Debug + Send + Sync {
@@ -26,4 +35,15 @@ pub trait Cluster: Debug + Send + Sync {
     /// # Errors
     /// Where the cluster cannot be asked.
     async fn fencing(&self, volume: &VolumeId, node: &NodeId) -> Result<Fencing>;
+
+    /// Whether `node` is the server that the cluster means by that name now. Where the cluster cannot be asked or does
+    /// not know, it is: what the caller says stands.
+    ///
+    /// # Errors
+    /// `NotFound` where another server bears the name.
+    async fn check_server(&self, node: &NodeId) -> Result<()>;
+
+    /// Tells the users of `volume` what happened to it at `node`, while the detach is not yet answered. What cannot be
+    /// told within seconds is only logged.
+    async fn tell(&self, volume: &VolumeId, node: &NodeId, notice: Notice);
 }

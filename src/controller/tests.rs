@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -309,6 +310,7 @@ async fn taking_away_from_an_unconfigured_back_end_is_refused_not_called_done() 
 #[derive(Debug, Default)]
 struct Town {
     asked: AtomicUsize,
+    told: Mutex<Vec<(String, Notice)>>,
 }
 
 #[async_trait]
@@ -321,6 +323,31 @@ impl Cluster for Town {
             _ => Ok(Fencing::Unproven("the Node is there".into())),
         }
     }
+
+    async fn check_server(&self, node: &NodeId) -> Result<()> {
+        match node.name() {
+            "former" => Err(Error::not_found("Node former is another server now")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn tell(&self, volume: &VolumeId, node: &NodeId, notice: Notice) {
+        self.told.lock().unwrap().push((format!("{volume} {node}"), notice));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_attached_to_a_server_that_the_cluster_knows_as_another() {
+    let fake = Arc::new(Fake::default());
+    let backends = Backends::builder().add("east".parse().unwrap(), Arc::<Fake>::clone(&fake)).build();
+    let controller = Controller::new(Arc::new(backends)).with_cluster(Arc::new(Town::default()));
+    let id = volume(&controller, "v", "east").await;
+    let single = mount(AccessMode::SingleNodeWriter);
+    let error = controller.attach(attach(&id, "former", single.clone(), false)).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::NotFound, Outcome::Refused));
+    assert!(controller.get(&id).await.unwrap().attached.is_empty());
+    controller.attach(attach(&id, "present", single, false)).await.unwrap();
+    assert_eq!(controller.get(&id).await.unwrap().attached, ["present".parse().unwrap()]);
 }
 
 #[tokio::test]
@@ -348,6 +375,12 @@ async fn a_proof_is_looked_for_only_where_a_node_does_not_let_go() {
     detach(Some("dead")).await.unwrap();
     assert_eq!(fake.fence(), Some(FencingProof::OutOfService));
     assert_eq!(town.asked.load(Ordering::SeqCst), 3, "nobody is asked about no node in particular");
+    let told = std::mem::take(&mut *town.told.lock().unwrap());
+    let wanted = [
+        ("east/v alive", Notice::Held("it is held open; the Node is there".into())),
+        ("east/v dead", Notice::Fenced(FencingProof::OutOfService)),
+    ];
+    assert_eq!(told, wanted.map(|(about, notice)| (about.to_owned(), notice)));
 }
 
 #[tokio::test]
