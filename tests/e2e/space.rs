@@ -26,7 +26,7 @@ pub struct Space {
     pub cluster: Arc<Cluster>,
     pub name: String,
     /// When the test began, by the API server's clock.
-    pub began: k8s_openapi::jiff::Timestamp,
+    pub began: jiff::Timestamp,
 }
 
 /// A resource of a namespace, as far as the tests know it.
@@ -48,7 +48,7 @@ impl Space {
     /// Makes the namespace. One that an earlier run left is removed first, with all that is in it.
     pub async fn make(cluster: Arc<Cluster>, test: &str) -> Result<Self> {
         let name = format!("e2e-{}", test.replace('_', "-"));
-        let mut space = Self { cluster, name, began: k8s_openapi::jiff::Timestamp::UNIX_EPOCH };
+        let mut space = Self { cluster, name, began: jiff::Timestamp::UNIX_EPOCH };
         space.remove().await?;
         let namespace: Namespace = serde_json::from_value(json!({
             "metadata": {"name": space.name, "labels": {"pod-security.kubernetes.io/enforce": "privileged"}},
