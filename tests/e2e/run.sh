@@ -9,8 +9,8 @@ full=
 if [[ ${1:-} == --full ]]; then full=1; shift; fi
 
 # Built before the cluster is up: it would share the processors.
-cargo test --locked --test e2e --no-run
-suite=(cargo test --locked --test e2e -- ${full:+--include-ignored} "$@")
+cargo test --locked --all-features --test e2e --no-run
+suite=(cargo test --locked --all-features --test e2e -- ${full:+--include-ignored} "$@")
 if [[ -z $full ]]; then
   tests/cluster/with.sh "${suite[@]}"
 else
