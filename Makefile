@@ -20,7 +20,7 @@ setup-build setup-test setup-go: setup-%:
 	@tests/setup.sh $*
 
 # The binary names no directory of the machine that built it.
-release bench bench-cluster: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+release bench: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 release: setup-build
 	$(CARGO) build --locked --release
 
@@ -58,9 +58,10 @@ sanity: setup-go release ## csi-sanity for mount and block volumes
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
 
+# What is measured is not this program, so it is built like the tests.
 bench-cluster: cluster-build ## Measures order to running pod on the test cluster (FAIRLEAD_BENCH_CLASS=...), writes bench-cluster-results.json
-	$(CARGO) bench --locked --bench cluster --no-run
-	tests/cluster/with.sh $(CARGO) bench --locked --bench cluster
+	$(CARGO) bench --locked --all-features --profile dev --bench cluster --no-run
+	tests/cluster/with.sh $(CARGO) bench --locked --all-features --profile dev --bench cluster
 
 # The build's context is a directory with the binary alone, wherever cargo keeps its target directory.
 # Buildah's chroot isolation needs neither a container runtime nor a network of its own; its layers are kept, so the
