@@ -11,7 +11,8 @@ BASE ?= debian:bookworm-slim
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity bench image release cluster-build cluster-up cluster-down setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity bench image release cluster-build cluster-up cluster-down \
+  openstack-up openstack-down setup-build setup-test setup-go
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -84,3 +85,10 @@ cluster-up: cluster-build ## Starts a real Kubernetes of NODES=2 nodes here, wit
 
 cluster-down: ## Stops it; nothing is left running, mounted or attached (root)
 	tests/cluster/down.sh
+
+openstack-up: ## Starts a real OpenStack (Keystone, Cinder, Nova, Glance, Placement) here, and checks it (root)
+	tests/openstack/up.sh
+	tests/openstack/smoke.sh
+
+openstack-down: ## Stops it; nothing is left running or attached (root)
+	tests/openstack/down.sh
