@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deletes all servers, volumes and snapshots of the projects csi and csi2, and all ordered faults.
+# Deletes all servers, volumes, snapshots and groups of the projects csi and csi2, and all ordered faults.
 # usage: clean.sh
 set -euo pipefail
 # shellcheck source=lib.sh

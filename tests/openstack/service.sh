@@ -15,8 +15,8 @@ start_mariadb() {
   # Nothing need survive a power cut of this machine.
   start mariadb mariadbd --no-defaults --user="$(id -un)" --datadir="$RUN/mysql" \
     --socket="$MYSQL_SOCKET" --skip-networking --pid-file="$RUN/mysql.pid" \
-    --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 --skip-log-bin --performance-schema=OFF \
-    --max-connections=1500 --innodb-buffer-pool-size=128M --character-set-server=utf8mb3
+    --innodb-flush-method=nosync --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 --skip-log-bin \
+    --performance-schema=OFF --max-connections=1500 --innodb-buffer-pool-size=128M --character-set-server=utf8mb3
 }
 
 # Erlang would start this by itself, but then nobody would end it.

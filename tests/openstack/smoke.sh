@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A short check that the cloud does what it is for: a volume's life with real devices, and an ordered fault. Prints each step.
+# A short check of the cloud: a volume's life with real devices, and an ordered fault. Prints each step, and fails at the first fault.
 # usage: smoke.sh
 set -euo pipefail
 # shellcheck source=lib.sh

@@ -45,7 +45,7 @@ once() { # once NAME COMMAND...: what succeeded is not done again
 install_database() {
   rm -rf "$RUN/mysql"
   mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$RUN/mysql" \
-    --auth-root-authentication-method=normal --skip-test-db
+    --auth-root-authentication-method=normal --skip-test-db --innodb-flush-method=nosync
 }
 
 make_databases() {

@@ -5,33 +5,40 @@ import time
 from fairlead_lab import cloud
 
 PATIENCE = 60  # seconds for each kind
+GROUPS = '3.14'  # a microversion of Cinder's API that has groups and their snapshots
 
 
 def gone(kind, listing, delete):
-    """Deletes until none is listed: the first word on a group or snapshot may be lost while its volumes change."""
+    """Asks until none is listed: what changes just now is refused at first."""
     end = time.monotonic() + PATIENCE
     while left := list(listing()):
+        answers = {one.id: delete(one).text for one in left}
         if time.monotonic() > end:
-            sys.exit(f'{kind} that do not go: {[one.id for one in left]}')
-        for one in left:
-            delete(one)
+            sys.exit(f'{kind} that do not go, with the last answers: {answers}')
         time.sleep(0.5)
 
 
 def clean(project, admin):
-    connection = cloud.connect(project)
-    storage, compute = connection.block_storage, connection.compute
-    power = admin.block_storage
+    own = cloud.connect(project)
+    storage, compute = own.block_storage, own.compute
 
-    def force(one):
-        # Not only for what is in error: a volume whose detachment was lost, too.
-        power.post(f'/{one.base_path.strip("/")}/{one.id}/action', json={'os-force_delete': {}})
+    def force(kind):
+        # Whatever its state is; only an administrator may.
+        return lambda one: admin.block_storage.post(f'/{kind}/{one.id}/action', json={'os-force_delete': {}})
 
-    gone('servers', compute.servers, lambda one: compute.delete_server(one, force=False))
-    gone('group snapshots', storage.group_snapshots, storage.delete_group_snapshot)
-    gone('snapshots', storage.snapshots, force)
-    gone('volumes', storage.volumes, force)
-    gone('groups', storage.groups, storage.delete_group)
+    def delete_group(group):
+        # With its volumes: one that is in a group cannot be deleted by itself.
+        body = {'delete': {'delete-volumes': True}}
+        return storage.post(f'/groups/{group.id}/action', json=body, microversion=GROUPS)
+
+    def delete_group_snapshot(snapshot):
+        return storage.delete(f'/group_snapshots/{snapshot.id}', microversion=GROUPS)
+
+    gone('servers', compute.servers, lambda one: compute.delete(f'/servers/{one.id}'))
+    gone('group snapshots', storage.group_snapshots, delete_group_snapshot)
+    gone('snapshots', storage.snapshots, force('snapshots'))
+    gone('groups', storage.groups, delete_group)
+    gone('volumes', storage.volumes, force('volumes'))
 
 
 administrator = cloud.connect('admin')
