@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A short check of the cloud: a volume's life with real devices, and an ordered fault. Prints each step, and fails at the first fault.
+# A short check of the cloud: a volume's life with real devices, and an ordered fault. Stops at the first thing that is wrong.
 # usage: smoke.sh
 set -euo pipefail
 # shellcheck source=lib.sh
