@@ -11,7 +11,8 @@ BASE ?= debian:bookworm-slim
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cluster image release cluster-build cluster-up cluster-down e2e e2e-full setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cluster image release \
+  cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down setup-build setup-test setup-go
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -108,3 +109,10 @@ e2e: cluster-build ## Installs the chart in a real Kubernetes here and tests it 
 
 e2e-full: cluster-build ## The same with the slow tests, and then Kubernetes' own storage tests (hours; root)
 	tests/e2e/run.sh --full
+
+openstack-up: ## Starts a real OpenStack (Keystone, Cinder, Nova, Glance, Placement) here, and checks it (root)
+	tests/openstack/up.sh
+	tests/openstack/smoke.sh
+
+openstack-down: ## Stops it; nothing is left running or attached (root)
+	tests/openstack/down.sh
