@@ -110,6 +110,8 @@ where
                         version = object.resource_version().unwrap_or(version);
                         tell(&object);
                     }
+                    // The version is too old: all that is there comes again, and marks stay as they are.
+                    WatchEvent::Error(error) if error.code == 410 => version = "0".to_owned(),
                     WatchEvent::Error(error) => panic!("a watch broke: {error:?}"),
                     WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
                 }
