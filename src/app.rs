@@ -3,6 +3,7 @@
 mod alive;
 mod house;
 mod kubelet;
+mod kubernetes;
 mod ready;
 mod reload;
 

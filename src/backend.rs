@@ -276,7 +276,8 @@ pub trait Backend: Debug + Send + Sync {
     /// Detaches. Not attached, or gone, is `Ok`.
     ///
     /// # Errors
-    /// `Busy` while a node holds it open and no fencing proof is given.
+    /// `Busy` while a node holds it open and no fencing proof is given, as soon as that is seen: only then is a proof
+    /// looked for, and the order given again with it.
     async fn detach(&self, order: &DetachOrder) -> Result<()>;
 
     /// Grows it to a size in the range. Large enough already is `Ok` with the size that it has.

@@ -68,6 +68,26 @@ impl BackendConfig {
     }
 }
 
+/// Where the Kubernetes API is, and what opens it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesAccess {
+    /// The API server's URL: scheme, host and port.
+    pub server: String,
+    /// A directory with the file `token` and, for https, `ca.crt`, as a pod has it for its service account.
+    pub credentials: PathBuf,
+    /// Whether the file names either, rather than the pod that this process happens to be in.
+    pub named: bool,
+}
+
+/// Whether the controller asks the Kubernetes API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KubernetesConfig {
+    /// Whether it must.
+    pub required: bool,
+    /// How it can; `None`: not at all, or it is not meant to.
+    pub access: Option<KubernetesAccess>,
+}
+
 /// All settings of one process, judged and complete.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -81,6 +101,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How long running operations may take to finish after the order to end.
     pub grace_period: Duration,
+    /// The Kubernetes API. The node never asks it.
+    pub kubernetes: KubernetesConfig,
     /// The node's own settings, with the back end that takes over foreign handles.
     pub node: NodeConfig,
     /// The file systems that this node must be able to make.
@@ -106,6 +128,7 @@ impl Config {
         compare("http", self.http == other.http);
         compare("log.format", self.log.format == other.log.format);
         compare("gracePeriod", self.grace_period == other.grace_period);
+        compare("kubernetes", self.kubernetes == other.kubernetes);
         compare("foreign", self.node.foreign == other.node.foreign);
         let node = |config: &Self| NodeConfig { foreign: None, ..config.node.clone() };
         let same = node(self) == node(other) && self.file_systems == other.file_systems;

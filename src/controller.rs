@@ -6,6 +6,7 @@
 mod access;
 mod attach;
 mod capacity;
+mod cluster;
 mod expand;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -26,21 +27,16 @@ use std::sync::Arc;
 
 pub use attach::Attach;
 pub use capacity::Room;
+pub use cluster::{Cluster, Fencing, Notice};
 pub use group::Group;
 pub use list::Listed;
 pub use snapshot::{Cut, SnapshotQuery};
 pub use volume::{Origin, Provision, Verdict};
 
-use crate::backend::{Backend, Backends, FencingProof};
+use crate::backend::{Backend, Backends};
 use crate::error::{Error, Result};
 use crate::flight::{FlightStatus, Flights};
-use crate::volume::{BackendName, NodeId, VolumeId};
-
-/// Knows of nodes that certainly write no more although they did not let go of their volumes.
-pub trait Fencing: Debug + Send + Sync {
-    /// The proof that a node is fenced off; `None` where there is none.
-    fn proof(&self, node: &NodeId) -> Option<FencingProof>;
-}
+use crate::volume::{BackendName, VolumeId};
 
 /// An object with the back end that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,20 +55,20 @@ type Landed = Arc<dyn Any + Send + Sync>;
 pub struct Controller {
     backends: Arc<Backends>,
     flights: Flights<Landed>,
-    fencing: Option<Arc<dyn Fencing>>,
+    cluster: Option<Arc<dyn Cluster>>,
 }
 
 impl Controller {
-    /// A controller of these back ends that knows of no fenced nodes. Does no I/O.
+    /// A controller of these back ends that knows of no cluster. Does no I/O.
     #[must_use]
     pub fn new(backends: Arc<Backends>) -> Self {
-        Self { backends, flights: Flights::default(), fencing: None }
+        Self { backends, flights: Flights::default(), cluster: None }
     }
 
-    /// The same with a source of fencing proofs.
+    /// The same in a cluster that can be asked.
     #[must_use]
-    pub fn with_fencing(mut self, fencing: Arc<dyn Fencing>) -> Self {
-        self.fencing = Some(fencing);
+    pub fn with_cluster(mut self, cluster: Arc<dyn Cluster>) -> Self {
+        self.cluster = Some(cluster);
         self
     }
 

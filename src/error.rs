@@ -161,6 +161,13 @@ impl Error {
         self
     }
 
+    /// The same error with more to say, after a semicolon.
+    #[must_use]
+    pub fn and(mut self, more: impl fmt::Display) -> Self {
+        self.0.message = format!("{}; {more}", self.0.message);
+        self
+    }
+
     /// Names the operation that failed. The innermost name stays.
     #[must_use]
     pub fn during(mut self, operation: &'static str) -> Self {
@@ -194,6 +201,12 @@ impl Error {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.0.outcome
+    }
+
+    /// The message alone, without operation, context and cause.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
     }
 
     /// Whether the object asked about is known not to exist.

@@ -72,6 +72,9 @@ struct BuildLabels {
     version: &'static str,
 }
 
+/// Of a metric that is there only where it means something.
+type NoLabels = [(&'static str, &'static str); 0];
+
 /// The driver's metrics. One per process, shared by `Arc`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -85,6 +88,7 @@ pub struct Metrics {
     devices: Family<BackendLabels, Gauge>,
     registered: Family<DriverLabels, Gauge>,
     reload_failed: Gauge,
+    kubernetes: Family<NoLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -104,6 +108,7 @@ impl Default for Metrics {
             devices: Family::default(),
             registered: Family::default(),
             reload_failed: Gauge::default(),
+            kubernetes: Family::default(),
             registry: Registry::default(),
         };
         let build = Family::<BuildLabels, Gauge>::default();
@@ -119,6 +124,8 @@ impl Default for Metrics {
         registry.register("kubelet_registered", "Whether the kubelet has registered the driver", registered);
         let reload_failed = metrics.reload_failed.clone();
         registry.register("config_reload_failed", "Whether the changed configuration is bad", reload_failed);
+        let kubernetes = metrics.kubernetes.clone();
+        registry.register("kubernetes_reachable", "Whether the Kubernetes API answers", kubernetes);
         registry.register("build_info", "The version that runs", build);
         Self { registry, ..metrics }
     }
@@ -169,6 +176,11 @@ impl Metrics {
         self.reload_failed.set(i64::from(failed));
     }
 
+    /// Tells whether the Kubernetes API answered when it was last asked. Not called where it is not used.
+    pub fn kubernetes_reachable(&self, reachable: bool) {
+        self.kubernetes.get_or_create(&[]).set(i64::from(reachable));
+    }
+
     /// Replaces the picture of what is under way: (phase, longest age, number).
     pub fn flights(&self, flights: impl IntoIterator<Item = (&'static str, Duration)>) {
         self.phases.clear();
@@ -210,6 +222,8 @@ mod tests {
         metrics.flights([("copy", Duration::from_secs(2)), ("copy", Duration::from_secs(5))]);
         metrics.config_reload_failed(true);
         metrics.kubelet_registered("csi.fairlead.dev", true);
+        assert!(!metrics.encode().contains("fairlead_kubernetes_reachable{}"), "it is not used so far");
+        metrics.kubernetes_reachable(true);
         let page = metrics.encode();
         for line in [
             r#"fairlead_rpc_seconds_count{rpc="CreateVolume",code="OK"} 1"#,
@@ -221,6 +235,7 @@ mod tests {
             r#"fairlead_connected_devices{backend="here"} 1"#,
             r#"fairlead_kubelet_registered{driver="csi.fairlead.dev"} 1"#,
             "fairlead_config_reload_failed 1",
+            "fairlead_kubernetes_reachable{} 1",
             r#"fairlead_build_info{version=""#,
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");

@@ -19,8 +19,8 @@ use crate::node::Node;
 use crate::server::http::Readiness;
 use crate::volume::BackendName;
 
-use super::Role;
 use super::ready::Part;
+use super::{Role, kubernetes};
 
 /// How often a back end that is ready is looked at again.
 const LOOK: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ impl House {
     /// Builds the rooms that the role needs, without I/O on any storage, and tells which parts are to be watched.
     ///
     /// # Errors
-    /// Where this machine lacks what the configured file systems need.
+    /// Where this machine lacks what the configured file systems need; where the Kubernetes API must be used and cannot.
     pub fn build(
         role: Role,
         config: &Config,
@@ -44,12 +44,17 @@ impl House {
         readiness: &Readiness,
     ) -> Result<(Self, Vec<Part>)> {
         let mut parts = Vec::new();
-        let controller = role.controller().then(|| Arc::new(controller(config, metrics, &mut parts)));
+        let controller = role.controller().then(|| controller(config, metrics, &mut parts));
         let node = match role.node() {
             true => Some(Arc::new(node(config, role, metrics, &mut parts)?)),
             false => None,
         };
         let names = parts.iter().map(|part| part.name.clone()).collect();
+        // Not among these parts: no call is answered through the Kubernetes API.
+        let controller = match controller {
+            Some(controller) => Some(Arc::new(in_cluster(controller, config, metrics, &mut parts)?)),
+            None => None,
+        };
         let edge = Edge::new(
             config.driver_name.clone(),
             controller.clone(),
@@ -94,6 +99,18 @@ fn controller(config: &Config, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) ->
         backends = backends.add(name.clone(), Arc::new(metered));
     }
     Controller::new(Arc::new(backends.build()))
+}
+
+fn in_cluster(
+    controller: Controller,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    parts: &mut Vec<Part>,
+) -> Result<Controller> {
+    Ok(match kubernetes::open(config, metrics, parts)? {
+        Some(kubernetes) => controller.with_cluster(kubernetes),
+        None => controller,
+    })
 }
 
 /// The settings with a place in the topology: where the configuration names none, a segment of the back end's own, so

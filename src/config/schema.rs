@@ -1,5 +1,7 @@
 //! The keys of the file, in the order of the documentation.
 
+mod kubernetes;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -38,6 +40,7 @@ pub fn read(
     let http = outside.option("--http", overrides.http.as_deref(), values::http).or(http);
     let log = log(&mut top, &outside, overrides);
     let grace = top.number_or_text("gracePeriod", values::duration).map(|found| found.value);
+    let kubernetes = kubernetes::read(&mut top, &outside);
     let foreign = top.parsed("foreign", backend_name);
     let node = node(&mut top, &outside, overrides, driver_name.as_deref().unwrap_or(DRIVER_NAME));
     let backends = backends(&mut top, faults);
@@ -58,6 +61,7 @@ pub fn read(
         http: http.or_else(|| values::http(HTTP).ok())?,
         log,
         grace_period: grace.unwrap_or(std::time::Duration::from_secs(GRACE_SECONDS)),
+        kubernetes,
         node: NodeConfig { foreign: foreign.map(|found| found.value), ..node.config? },
         file_systems: node.file_systems,
         kubelet_dir: node.kubelet_dir,

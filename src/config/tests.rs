@@ -35,6 +35,7 @@ fn the_smallest_file_gives_the_documented_defaults() {
     assert_eq!(config.http, Some("127.0.0.1:9810".parse().unwrap()));
     assert_eq!(config.log, LogConfig::default());
     assert_eq!(config.grace_period, Duration::from_secs(25));
+    assert_eq!(config.kubernetes, KubernetesConfig::default());
     assert_eq!(config.node.name, "machine");
     assert_eq!(config.file_systems, FsType::ALL);
     assert_eq!(config.kubelet_dir, None);
@@ -50,6 +51,7 @@ endpoint: unix:///run/x.sock
 http: off
 log: {level: 'debug,h2=error', format: json}
 gracePeriod: 90
+kubernetes: {enabled: true, server: \"https://10.0.0.1:6443\", credentials: /etc/api/}
 foreign: b
 node:
   name: \"17\"
@@ -74,6 +76,12 @@ backends:
         ("debug,h2=error", LogFormat::Json)
     );
     assert_eq!(config.grace_period, Duration::from_secs(90));
+    let access = KubernetesAccess {
+        server: "https://10.0.0.1:6443".to_owned(),
+        credentials: PathBuf::from("/etc/api"),
+        named: true,
+    };
+    assert_eq!(config.kubernetes, KubernetesConfig { required: true, access: Some(access) });
     let topology =
         |key: &str, value: &str| Topology([(key.to_owned(), value.to_owned())].into_iter().collect());
     let node = NodeConfig {
@@ -258,6 +266,47 @@ fn options_stand_above_the_file_and_the_file_above_the_environment() {
 }
 
 #[test]
+fn the_kubernetes_api_is_asked_where_there_is_one_unless_the_file_says_otherwise() {
+    let pod = [("KUBERNETES_SERVICE_HOST", "fd00::1"), ("KUBERNETES_SERVICE_PORT", "443")];
+    let access = |server: &str, credentials: &str, named| {
+        Some(KubernetesAccess { server: server.to_owned(), credentials: PathBuf::from(credentials), named })
+    };
+    let (own, mounted) = ("https://[fd00::1]:443", "/var/run/secrets/kubernetes.io/serviceaccount");
+    for (keys, variables, required, access) in [
+        ("enabled: auto", 2, false, access(own, mounted, false)),
+        ("enabled: auto", 1, false, None),
+        ("enabled: auto", 0, false, None),
+        ("enabled: true", 2, true, access(own, mounted, false)),
+        ("enabled: \"true\"", 0, true, None),
+        ("enabled: false, credentials: /k", 2, false, None),
+        ("credentials: /k", 2, false, access(own, "/k", true)),
+        ("credentials: /k", 0, false, None),
+        ("server: \"http://localhost:8001\"", 2, false, access("http://localhost:8001", mounted, true)),
+    ] {
+        let environment = Fake(pod.into_iter().take(variables).collect());
+        let text = format!("{SMALLEST}kubernetes: {{{keys}}}");
+        let config = parse("f.yaml", text.as_bytes(), &Overrides::default(), &environment).unwrap();
+        assert_eq!(config.kubernetes, KubernetesConfig { required, access }, "{keys} {variables}");
+    }
+    let found = faults(&format!(
+        "{SMALLEST}kubernetes: {{enabled: yes, credentials: k, api: x, server: \"10.0.0.1\"}}"
+    ));
+    let wanted = [
+        r#"f.yaml:2:23: "kubernetes.enabled": "yes" is neither auto nor true nor false"#,
+        r#"f.yaml:2:41: "kubernetes.credentials": "k" is no absolute path"#,
+        r#"f.yaml:2:44: the key "kubernetes.api" is not known"#,
+        r#"f.yaml:2:60: "kubernetes.server": "10.0.0.1" is no API server: use https://<host>:<port>"#,
+    ];
+    assert_eq!(found.len(), wanted.len(), "{found:#?}");
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert!(found.starts_with(wanted), "\nfound  {found}\nwanted {wanted}");
+    }
+    for bad in ["", "https://", "https://:1", "ftp://a", "https://a/b", "https://u@a", "https://a?b"] {
+        assert!(values::api_server(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn faults_from_outside_the_file_name_their_origin() {
     let environment = Fake([("CSI_ENDPOINT", "tcp://x"), ("NODE_NAME", "a b")].into_iter().collect());
     let overrides = Overrides { http: Some("9810".to_owned()), ..Overrides::default() };
@@ -336,8 +385,10 @@ fn times_and_log_levels_are_read_strictly() {
 fn differences_name_what_needs_a_restart() {
     let old = good(SMALLEST);
     assert_eq!(old.differences(&good(&format!("{SMALLEST}log: {{level: debug}}\n"))), [""; 0]);
-    let new = good("http: off\ngracePeriod: 1\nbackends: {here: {kind: file, directory: /other}}\n");
-    assert_eq!(old.differences(&new), ["http", "gracePeriod", "backends"]);
+    let new = good(
+        "http: off\ngracePeriod: 1\nkubernetes: {enabled: true}\nbackends: {here: {kind: file, directory: /other}}\n",
+    );
+    assert_eq!(old.differences(&new), ["http", "gracePeriod", "kubernetes", "backends"]);
     let new = good(&format!("{SMALLEST}foreign: here\nnode: {{fileSystems: []}}\nlog: {{format: text}}\n"));
     assert_eq!(old.differences(&new), ["log.format", "foreign", "node"]);
 }

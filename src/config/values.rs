@@ -161,6 +161,18 @@ pub fn http(text: &str) -> Result<Option<SocketAddr>, String> {
     })
 }
 
+/// `https://host:port` or `http://host:port`, the port being optional.
+pub fn api_server(text: &str) -> Result<String, String> {
+    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    match authority.filter(|rest| !rest.is_empty() && !rest.starts_with(':') && rest.chars().all(host)) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!(
+            "{text:?} is no API server: use https://<host>:<port>, such as https://10.0.0.1:6443"
+        )),
+    }
+}
+
 /// Seconds as a bare number, or a number with `s`, `m` or `h`; at most a day.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is no time of at most 24h: use seconds, or a number with s, m or h");

@@ -25,6 +25,7 @@ struct State {
     groups: BTreeMap<NativeId, GroupSnapshot>,
     owner: Owner,
     fence: Option<FencingProof>,
+    held: bool,
     broken: Option<(Kind, Outcome)>,
 }
 
@@ -68,6 +69,11 @@ impl Fake {
     /// Every change fails like this from now on.
     pub fn fail(&self, kind: Kind, outcome: Outcome) {
         self.state().broken = Some((kind, outcome));
+    }
+
+    /// Every node holds what is attached to it, and lets go only by force.
+    pub fn hold(&self) {
+        self.state().held = true;
     }
 
     pub fn owner(&self) -> Owner {
@@ -180,6 +186,9 @@ impl Backend for Fake {
     async fn detach(&self, order: &DetachOrder) -> Result<()> {
         self.pass().await?;
         let mut state = self.state();
+        if state.held && order.fence.is_none() {
+            return Err(Error::busy("it is held open"));
+        }
         state.fence = order.fence.clone();
         if let Some(volume) = state.volumes.get_mut(&order.volume) {
             volume.attached.retain(|node| order.node.as_ref().is_some_and(|gone| gone != node));

@@ -1,13 +1,17 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use async_trait::async_trait;
 
 use super::fake::Fake;
 use super::*;
-use crate::backend::{Expansion, Page};
+use crate::backend::{Expansion, FencingProof, Page};
 use crate::error::{Kind, Outcome};
 use crate::volume::{
-    Access, AccessKind, AccessMode, Bytes, FsType, MountFlags, Parameters, SizeRange, TopologyRequirement,
+    Access, AccessKind, AccessMode, Bytes, FsType, MountFlags, NodeId, Parameters, SizeRange,
+    TopologyRequirement,
 };
 
 fn map(pairs: &[(&str, &str)]) -> Parameters {
@@ -302,27 +306,81 @@ async fn taking_away_from_an_unconfigured_back_end_is_refused_not_called_done() 
     controller.delete(&"east/never-was".parse().unwrap()).await.unwrap();
 }
 
-#[derive(Debug)]
-struct Fenced;
+/// A cluster in which `dead` is out of service, and of `lost` nothing can be found out.
+#[derive(Debug, Default)]
+struct Town {
+    asked: AtomicUsize,
+    told: Mutex<Vec<(String, Notice)>>,
+}
 
-impl Fencing for Fenced {
-    fn proof(&self, node: &NodeId) -> Option<FencingProof> {
-        (node.name() == "dead").then_some(FencingProof::OutOfService)
+#[async_trait]
+impl Cluster for Town {
+    async fn fencing(&self, _volume: &VolumeId, node: &NodeId) -> Result<Fencing> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        match node.name() {
+            "dead" => Ok(Fencing::Proven(FencingProof::OutOfService)),
+            "lost" => Err(Error::unknown(Kind::Timeout, "the API server did not answer")),
+            _ => Ok(Fencing::Unproven("the Node is there".into())),
+        }
+    }
+
+    async fn check_server(&self, node: &NodeId) -> Result<()> {
+        match node.name() {
+            "former" => Err(Error::not_found("Node former is another server now")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn tell(&self, volume: &VolumeId, node: &NodeId, notice: Notice) {
+        self.told.lock().unwrap().push((format!("{volume} {node}"), notice));
     }
 }
 
 #[tokio::test]
-async fn a_fencing_proof_goes_to_the_back_end_for_that_node_alone() {
+async fn nothing_is_attached_to_a_server_that_the_cluster_knows_as_another() {
     let fake = Arc::new(Fake::default());
     let backends = Backends::builder().add("east".parse().unwrap(), Arc::<Fake>::clone(&fake)).build();
-    let controller = Controller::new(Arc::new(backends)).with_fencing(Arc::new(Fenced));
+    let controller = Controller::new(Arc::new(backends)).with_cluster(Arc::new(Town::default()));
     let id = volume(&controller, "v", "east").await;
-    for (node, proof) in
-        [(Some("dead"), Some(FencingProof::OutOfService)), (Some("alive"), None), (None, None)]
-    {
-        controller.detach(&id, node.map(|node| node.parse().unwrap())).await.unwrap();
-        assert_eq!(fake.fence(), proof, "{node:?}");
+    let single = mount(AccessMode::SingleNodeWriter);
+    let error = controller.attach(attach(&id, "former", single.clone(), false)).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::NotFound, Outcome::Refused));
+    assert!(controller.get(&id).await.unwrap().attached.is_empty());
+    controller.attach(attach(&id, "present", single, false)).await.unwrap();
+    assert_eq!(controller.get(&id).await.unwrap().attached, ["present".parse().unwrap()]);
+}
+
+#[tokio::test]
+async fn a_proof_is_looked_for_only_where_a_node_does_not_let_go() {
+    let (fake, town) = (Arc::new(Fake::default()), Arc::new(Town::default()));
+    let backends = Backends::builder().add("east".parse().unwrap(), Arc::<Fake>::clone(&fake)).build();
+    let controller = Controller::new(Arc::new(backends)).with_cluster(Arc::<Town>::clone(&town));
+    let id = volume(&controller, "v", "east").await;
+    let detach = |node: Option<&str>| controller.detach(&id, node.map(|node| node.parse().unwrap()));
+    detach(Some("dead")).await.unwrap();
+    assert_eq!((fake.fence(), town.asked.load(Ordering::SeqCst)), (None, 0));
+    fake.hold();
+    for (node, refusal) in [
+        (Some("alive"), "it is held open; the Node is there"),
+        (
+            Some("lost"),
+            "it is held open; whether it is off could not be found out: the API server did not answer",
+        ),
+        (None, "it is held open"),
+    ] {
+        let error = detach(node).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("detach volume: {refusal}"), "{node:?}");
+        assert_eq!((error.kind(), fake.fence()), (Kind::Busy, None), "{node:?}");
     }
+    detach(Some("dead")).await.unwrap();
+    assert_eq!(fake.fence(), Some(FencingProof::OutOfService));
+    assert_eq!(town.asked.load(Ordering::SeqCst), 3, "nobody is asked about no node in particular");
+    let told = std::mem::take(&mut *town.told.lock().unwrap());
+    let wanted = [
+        ("east/v alive", Notice::Held("it is held open; the Node is there".into())),
+        ("east/v dead", Notice::Fenced(FencingProof::OutOfService)),
+    ];
+    assert_eq!(told, wanted.map(|(about, notice)| (about.to_owned(), notice)));
 }
 
 #[tokio::test]

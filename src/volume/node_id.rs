@@ -54,6 +54,11 @@ impl NodeId {
     pub fn identity(&self, kind: &str) -> Option<&str> {
         self.identities.get(kind).map(String::as_str)
     }
+
+    /// All of the node's identities: kind and value.
+    pub fn identities(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.identities.iter().map(|(kind, value)| (kind.as_str(), value.as_str()))
+    }
 }
 
 impl FromStr for NodeId {
