@@ -11,16 +11,17 @@ BASE ?= debian:bookworm-slim
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cluster image release cluster-build cluster-up cluster-down e2e e2e-full setup-build setup-test setup-go
+.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cluster image release \
+  cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down setup-build setup-test setup-go
 
 help: ## Lists the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 15
 
 setup-build setup-test setup-go: setup-%:
 	@tests/setup.sh $*
 
 # The binary names no directory of the machine that built it.
-release bench bench-cluster: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+release bench: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 release: setup-build
 	$(CARGO) build --locked --release
 
@@ -58,9 +59,10 @@ sanity: setup-go release ## csi-sanity for mount and block volumes
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
 
+# What is measured is not this program, so it is built like the tests.
 bench-cluster: cluster-build ## Measures order to running pod on the test cluster (FAIRLEAD_BENCH_CLASS=...), writes bench-cluster-results.json
-	$(CARGO) bench --locked --bench cluster --no-run
-	tests/cluster/with.sh $(CARGO) bench --locked --bench cluster
+	$(CARGO) bench --locked --all-features --profile dev --bench cluster --no-run
+	tests/cluster/with.sh $(CARGO) bench --locked --all-features --profile dev --bench cluster
 
 # The build's context is a directory with the binary alone, wherever cargo keeps its target directory.
 # Buildah's chroot isolation needs neither a container runtime nor a network of its own; its layers are kept, so the
@@ -107,3 +109,10 @@ e2e: cluster-build ## Installs the chart in a real Kubernetes here and tests it 
 
 e2e-full: cluster-build ## The same with the slow tests, and then Kubernetes' own storage tests (hours; root)
 	tests/e2e/run.sh --full
+
+openstack-up: ## Starts a real OpenStack (Keystone, Cinder, Nova, Glance, Placement) here, and checks it (root)
+	tests/openstack/up.sh
+	tests/openstack/smoke.sh
+
+openstack-down: ## Stops it; nothing is left running or attached (root)
+	tests/openstack/down.sh

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is needed from Debian's packages (as root), or says what is missing.
-# usage: tests/setup.sh build|test|go|cluster    (each needs all that the one before it needs)
+# usage: tests/setup.sh build|test|go|cluster|openstack    (build is in all of them, test in all but build, go in cluster)
 set -euo pipefail
 
 declare -A package=([cc]=gcc)
-[[ ${1:?build, test, go or cluster} == build ]] || package+=(
+[[ ${1:?build, test, go, cluster or openstack} == build ]] || package+=(
   [mkfs.ext4]=e2fsprogs [resize2fs]=e2fsprogs [mkfs.xfs]=xfsprogs [xfs_growfs]=xfsprogs [mkfs.btrfs]=btrfs-progs
   [blkid]=util-linux [losetup]=mount [findmnt]=util-linux [cryptsetup]=cryptsetup-bin [sgdisk]=gdisk [pvcreate]=lvm2 [xfs_io]=xfsprogs [cmp]=diffutils
   [mount]=mount [pgrep]=procps
@@ -13,6 +13,9 @@ declare -A package=([cc]=gcc)
   [pkg-config]=pkg-config [ip]=iproute2 [nft]=nftables [iptables]=iptables [nsenter]=util-linux
   [busybox]=busybox-static [mmdebstrap]=mmdebstrap [buildah]=buildah [jq]=jq
 )
+[[ $1 != openstack ]] || package+=(
+  [rabbitmq-server]=rabbitmq-server [mariadbd]=mariadb-server-core [mariadb]=mariadb-client-core [curl]=curl
+)
 missing=()
 for tool in "${!package[@]}"; do
   PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
@@ -20,6 +23,7 @@ done
 # The C library's headers: a compiler without them is there but cannot link.
 [[ -e /usr/include/stdio.h ]] || missing+=(libc6-dev)
 [[ $1 != cluster || -e /usr/include/seccomp.h ]] || missing+=(libseccomp-dev)
+[[ $1 != openstack ]] || /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 
 if ((${#missing[@]})); then
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
@@ -29,6 +33,12 @@ if ((${#missing[@]})); then
     exit 1
   fi
   echo "installing ${missing[*]}"
+  # What is installed for tests is started by them alone, not by the system.
+  policy=/usr/sbin/policy-rc.d
+  if [[ ! -e $policy ]]; then
+    trap 'rm -f "$policy"' EXIT
+    install -m 0755 /dev/stdin "$policy" <<<$'#!/bin/sh\nexit 101'
+  fi
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
