@@ -70,9 +70,6 @@ impl Cluster {
                 "needs a cluster that may be broken: the project's own (FAIRLEAD_E2E_SCRIPTS=tests/cluster)"
                     .to_owned(),
             ),
-            Need::Fencing => {
-                Some("the driver does not yet take the out-of-service taint for a proof".to_owned())
-            }
             Need::TwoNodes | Need::Scripts => None,
         }
     }

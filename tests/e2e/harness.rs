@@ -24,8 +24,6 @@ pub enum Need {
     TwoNodes,
     /// The scripts of the project's own test cluster, to break nodes and the API server with.
     Scripts,
-    /// Scripts, and a driver that takes the cluster's word for a node's death.
-    Fencing,
 }
 
 #[derive(Clone, Copy)]
@@ -60,7 +58,6 @@ macro_rules! tests {
     (@mark $test:ident slow) => { $test.slow = true };
     (@mark $test:ident two_nodes) => { $test.needs = &[$crate::harness::Need::TwoNodes] };
     // The project's own cluster has two nodes.
-    (@mark $test:ident fencing) => { $test.needs = &[$crate::harness::Need::Scripts, $crate::harness::Need::Fencing] };
     (@mark $test:ident scripts) => { $test.needs = &[$crate::harness::Need::Scripts] };
 }
 

@@ -21,7 +21,7 @@ crate::tests![
     drained_node_gives_its_volumes_to_the_other: alone two_nodes,
     kubelet_restarts_under_a_writer: alone scripts,
     api_server_is_away_for_a_minute: alone scripts,
-    dead_node_loses_its_volume_and_no_writer_is_doubled: alone fencing,
+    dead_node_loses_its_volume_and_no_writer_is_doubled: alone scripts,
 ];
 
 const PAUSE: Duration = Duration::from_secs(4);
@@ -212,6 +212,7 @@ async fn dies(space: &Space, one: &str, other: &str) -> Result {
     })
     .await?;
     ensure(refused.contains(other), || format!("the node is not named: {refused}"))?;
+    space.told("DetachBlocked", &[other]).await?;
     let first = last_number(space, number).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let second = last_number(space, number).await?;
@@ -239,6 +240,7 @@ async fn dies(space: &Space, one: &str, other: &str) -> Result {
     let patch = Patch::Merge(json!({"spec": {"taints": taints}}));
     node.patch(other, &PatchParams::default(), &patch).await.doing("say that the node is out of service")?;
     heir.wait().await?;
+    space.told("VolumeFenced", &[other]).await?;
     goes_on(&heir, 10).await?;
     let by_old = heir.sh(&format!("grep -c ' {other}$' /data/log")).await?;
     let by_old: u64 = by_old.trim().parse()?;

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Runs Kubernetes' own storage tests (External.Storage) against Fairlead in the test cluster: first what may run in parallel,
+# then, one by one, what disturbs others. What is left out stands in skips.txt; what skips itself is counted by its reason.
+# usage: upstream.sh
+#   FOCUS='provisioning'  only tests whose name matches      PROCS=2  so many at a time      REPORT=DIR  logs and reports
+set -euo pipefail
+cd "$(dirname "$0")"
+cluster=../cluster
+report=${REPORT:-$(mktemp -d)}
+mkdir -p "$report"
+left_out=$(sed -nE 's/^([^#].*) # .*$/\1/p' skips.txt | paste -sd '|')
+alone='\[Serial\]|\[Disruptive\]'
+failed=0
+
+run() { # run NAME FOCUS SKIP PROCS
+  local status=0
+  FOCUS=$2 SKIP=$3 PROCS=$4 TIMEOUT=5h REPORT=$report/$1 "$cluster/upstream.sh" testdriver.yaml >"$report/$1.log" 2>&1 || status=$?
+  echo "upstream, $1:"
+  grep -E '^Ran |^(SUCCESS|FAIL)!' "$report/$1.log" || tail -n 40 "$report/$1.log"
+  sed -nE '/^Summarizing/,/^Ran /{/\[FAIL\]|\[TIMEDOUT\]|\[INTERRUPTED\]|\[PANICKED\]/p}' "$report/$1.log"
+  echo "skipped by themselves, by reason:"
+  { grep -ohE '<skipped message="skipped - [^"]*"' "$report/$1"/junit*.xml || true; } | sed -E 's/^.*skipped - //; s/"$//' | sort | uniq -c
+  ((status == 0)) || failed=1
+}
+
+run parallel ".*${FOCUS:-}" "$alone|$left_out" "${PROCS:-2}"
+run alone ".*${FOCUS:-}.*($alone)" "$left_out" 1
+echo "left out, with their reasons: tests/e2e/skips.txt; logs: $report"
+exit "$failed"
