@@ -12,6 +12,7 @@ pub mod error;
 pub mod failpoint;
 pub mod flight;
 pub mod host;
+pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod node;

@@ -35,6 +35,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("backend", &["volume", "error", "metrics"]),
     ("backend::late", &["backend", "volume", "error"]),
     ("backend::file", &["backend", "volume", "error", "flight", "failpoint", "host"]),
+    ("http", &["error", "metrics", "reqwest", "rustls", "rustls_native_certs"]),
     ("host", &["backend", "volume", "error", "flight", "failpoint", "nix"]),
     ("registrar", &["server", "metrics", "error", "proto", "tonic"]),
     ("server", &["metrics", "error", "tonic", "nix", "axum", "hyper_util"]),
@@ -48,8 +49,19 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that only some rooms may name.
-const WATCHED: &[&str] =
-    &["tonic", "prost", "prost_types", "nix", "axum", "kube", "k8s_openapi", "reqwest", "hyper_util"];
+const WATCHED: &[&str] = &[
+    "tonic",
+    "prost",
+    "prost_types",
+    "nix",
+    "axum",
+    "kube",
+    "k8s_openapi",
+    "reqwest",
+    "rustls",
+    "rustls_native_certs",
+    "hyper_util",
+];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
