@@ -8,6 +8,7 @@ pub mod config;
 pub mod controller;
 pub mod csi;
 pub mod demo;
+pub mod document;
 pub mod error;
 pub mod failpoint;
 pub mod flight;

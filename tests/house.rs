@@ -13,7 +13,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("app", &["*"]),
     ("demo", &["client", "proto", "error", "volume", "host", "nix"]),
     ("client", &["proto", "error", "tonic", "hyper_util"]),
-    ("config", &["volume", "error", "backend::file", "node", "registrar"]),
+    ("config", &["document", "volume", "error", "backend::file", "node", "registrar"]),
+    ("document", &["volume"]),
     (
         "csi",
         &[
