@@ -3,7 +3,7 @@
 use std::fmt;
 
 use reqwest::Response;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
 
@@ -74,6 +74,13 @@ impl Answer {
     #[must_use]
     pub fn retry_after(&self) -> Option<std::time::Duration> {
         retry::after(self.headers.get(RETRY_AFTER)?.to_str().ok()?, std::time::SystemTime::now())
+    }
+
+    /// The time at the other side, for what its times are compared with; this machine's where it does not say.
+    #[must_use]
+    pub fn date(&self) -> std::time::SystemTime {
+        let told = self.header(DATE.as_str()).and_then(|text| httpdate::parse_http_date(text).ok());
+        told.unwrap_or_else(std::time::SystemTime::now)
     }
 
     /// The body, read as JSON.

@@ -26,6 +26,10 @@ impl Seen {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
     /// Method and path without the query.
     pub fn line(&self) -> String {
         format!("{} {}", self.method, self.target.split('?').next().unwrap())
