@@ -1,0 +1,3 @@
+//! Clouds with OpenStack's block storage: the access to one, and the calls on its wire.
+
+pub mod credentials;
