@@ -1,3 +1,6 @@
 //! Clouds with OpenStack's block storage: the access to one, and the calls on its wire.
 
+pub mod config;
 pub mod credentials;
+pub mod identity;
+mod moment;
