@@ -32,6 +32,7 @@ test: lint unit sanity ## Runs everything: lint, all tests, csi-sanity (root)
 lint: setup-build $(DENY) ## Formatting, lints, licences and bans
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --locked --all-features --test openstack -- -D warnings
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 
 $(DENY):

@@ -17,6 +17,7 @@
 use std::future::Future;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ use fairlead::backend::cinder::identity::{Microversion, Service, Session};
 use fairlead::backend::cinder::model::Status;
 use fairlead::error::{Error, Kind, Outcome};
 
-type Work = fn(Cloud) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+type Work = fn(Cloud) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Where the cloud's files are.
 #[derive(Clone)]

@@ -52,7 +52,7 @@ enum Need {
 }
 
 /// A call to be made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Call<'a> {
     service: Service,
     operation: &'static str,

@@ -16,11 +16,8 @@ impl Client {
     /// # Errors
     /// `Unsupported` where the cloud does not show them.
     pub async fn attachments(&self, filters: &[Filter]) -> Result<Vec<Attachment>> {
-        let list = || {
-            let list = call(Method::GET, "list attachments", &["attachments", "detail"]);
-            filters.iter().fold(list, |call, (key, value)| call.query(key, value))
-        };
-        self.pages(list).await
+        let list = call(Method::GET, "list attachments", &["attachments", "detail"]);
+        self.pages(filters.iter().fold(list, |call, (key, value)| call.query(key, value))).await
     }
 
     /// Removes an attachment that no server uses.

@@ -81,11 +81,8 @@ impl Client {
     /// # Errors
     /// Where the list cannot be had.
     pub async fn backups(&self, filters: &[Filter]) -> Result<Vec<Backup>> {
-        let list = || {
-            let list = call(Method::GET, "list backups", &["backups", "detail"]).need(READ);
-            filters.iter().fold(list, |call, (key, value)| call.query(key, value))
-        };
-        self.pages(list).await
+        let list = call(Method::GET, "list backups", &["backups", "detail"]).need(READ);
+        self.pages(filters.iter().fold(list, |call, (key, value)| call.query(key, value))).await
     }
 
     /// Begins to delete a backup; it is gone once it is not found.

@@ -40,7 +40,7 @@ impl Client {
     /// # Errors
     /// `Unsupported` where the cloud has no groups; so for all calls here.
     pub async fn group_types(&self) -> Result<Vec<GroupType>> {
-        self.pages(|| call(Method::GET, "list group types", &["group_types"])).await
+        self.pages(call(Method::GET, "list group types", &["group_types"])).await
     }
 
     /// Begins to make a group, and tells its id. Never sent twice by itself.
@@ -74,8 +74,7 @@ impl Client {
     /// # Errors
     /// Where the list cannot be had.
     pub async fn groups(&self) -> Result<Vec<Group>> {
-        self.pages(|| call(Method::GET, "list groups", &["groups", "detail"]).query("list_volume", true))
-            .await
+        self.pages(call(Method::GET, "list groups", &["groups", "detail"]).query("list_volume", true)).await
     }
 
     /// Begins to take volumes into a group and out of it.
@@ -126,7 +125,7 @@ impl Client {
     /// # Errors
     /// Where the list cannot be had.
     pub async fn group_snapshots(&self) -> Result<Vec<GroupSnapshot>> {
-        self.pages(|| call(Method::GET, "list group snapshots", &["group_snapshots", "detail"])).await
+        self.pages(call(Method::GET, "list group snapshots", &["group_snapshots", "detail"])).await
     }
 
     /// Begins to delete a group snapshot with its members.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::backend::cinder::model::Listed;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 use super::{Call, Client};
 
@@ -50,19 +50,18 @@ impl Client {
         Ok(Page { next: next.filter(|next| Some(next.as_str()) != after), items })
     }
 
-    /// All pages. `call` makes the call, once for each.
-    pub(super) async fn pages<'a, T: Listed>(&self, call: impl Fn() -> Call<'a>) -> Result<Vec<T>> {
+    /// All pages.
+    pub(super) async fn pages<T: Listed>(&self, call: Call<'_>) -> Result<Vec<T>> {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
         for _ in 0..PAGES {
-            let page = self.page(call(), None, after.as_deref()).await?;
+            let page = self.page(call.clone(), None, after.as_deref()).await?;
             all.extend(page.items);
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(all),
             }
         }
-        let operation = call().operation;
-        Err(crate::error::Error::internal(format!("the list has more than {PAGES} pages")).during(operation))
+        Err(Error::internal(format!("the list has more than {PAGES} pages")).during(call.operation))
     }
 }

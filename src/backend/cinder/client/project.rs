@@ -23,7 +23,7 @@ impl Client {
     /// # Errors
     /// Where the list cannot be had.
     pub async fn volume_types(&self) -> Result<Vec<VolumeType>> {
-        self.pages(|| call("list volume types", &["types"])).await
+        self.pages(call("list volume types", &["types"])).await
     }
 
     /// What the project may have and has.
@@ -48,7 +48,7 @@ impl Client {
     /// # Errors
     /// `Unsupported` where the cloud tells nothing.
     pub async fn messages(&self, about: &str) -> Result<Vec<Message>> {
-        self.pages(|| call("list messages", &["messages"]).query("resource_uuid", about).need(MESSAGES)).await
+        self.pages(call("list messages", &["messages"]).query("resource_uuid", about).need(MESSAGES)).await
     }
 }
 

@@ -58,7 +58,7 @@ impl Client {
     /// # Errors
     /// Where the list cannot be had.
     pub async fn snapshots(&self, filters: &[Filter]) -> Result<Vec<Snapshot>> {
-        self.pages(|| list(filters)).await
+        self.pages(list(filters)).await
     }
 
     /// A page of the snapshots of the project, after the one of this id.

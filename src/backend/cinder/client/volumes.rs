@@ -112,7 +112,7 @@ impl Client {
     /// # Errors
     /// Where the list cannot be had.
     pub async fn volumes(&self, filters: &[Filter]) -> Result<Vec<Volume>> {
-        self.pages(|| list(filters)).await
+        self.pages(list(filters)).await
     }
 
     /// A page of the volumes of the project, after the one of this id.
