@@ -44,6 +44,7 @@ pub struct Reply {
     body: Vec<u8>,
     delay: Duration,
     claimed: Option<usize>,
+    endless: Option<Duration>,
     hang_up: bool,
 }
 
@@ -59,6 +60,7 @@ impl Reply {
             body: body.to_string().into_bytes(),
             delay: Duration::ZERO,
             claimed: None,
+            endless: None,
             hang_up: false,
         }
     }
@@ -76,6 +78,12 @@ impl Reply {
     /// Claims a body of so many bytes: repeats the given one up to there, or breaks off where it is longer.
     pub fn claiming(mut self, bytes: usize) -> Self {
         self.claimed = Some(bytes);
+        self
+    }
+
+    /// Says no length, and repeats the body with this pause for as long as somebody listens.
+    pub fn endless(mut self, pause: Duration) -> Self {
+        self.endless = Some(pause);
         self
     }
 
@@ -210,12 +218,20 @@ async fn hear<S: AsyncRead + Unpin>(stream: &mut S, read: &mut Vec<u8>) -> io::R
 
 async fn say<S: AsyncWrite + Unpin>(stream: &mut S, reply: &Reply) -> io::Result<()> {
     let length = reply.claimed.unwrap_or(reply.body.len());
-    let mut head = format!("HTTP/1.1 {} Scripted\r\ncontent-length: {length}\r\n", reply.status);
+    let mut head = format!("HTTP/1.1 {} Scripted\r\n", reply.status);
+    if reply.endless.is_none() {
+        head += &format!("content-length: {length}\r\n");
+    }
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).await?;
     stream.write_all(&reply.body).await?;
+    while let Some(pause) = reply.endless {
+        tokio::time::sleep(pause).await;
+        stream.write_all(&reply.body).await?;
+        stream.flush().await?;
+    }
     if reply.claimed.is_some_and(|claimed| claimed > 64 * 1024) {
         for _ in 0..length / reply.body.len() {
             stream.write_all(&reply.body).await?;

@@ -152,13 +152,17 @@ async fn a_pause_longer_than_the_deadline_is_told_at_once() {
 
 #[tokio::test]
 async fn the_deadline_holds_also_where_the_answer_drips() {
-    let server = Fake::start(|_| Reply::json(200, "{}").late(Duration::from_secs(30))).await;
-    let started = Instant::now();
-    let request = get(server.url("/slow")).within(Duration::from_millis(300));
-    let error = plain().send(&request).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (Kind::Timeout, Outcome::Unknown));
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
-    assert!(error.to_string().contains("no answer within 0.3 s"), "{error}");
+    let late = Reply::json(200, "{}").late(Duration::from_secs(30));
+    let dripping = Reply::json(200, " ").endless(Duration::from_millis(50));
+    for reply in [late, dripping] {
+        let server = Fake::start(move |_| reply.clone()).await;
+        let started = Instant::now();
+        let request = get(server.url("/slow")).within(Duration::from_millis(300));
+        let error = plain().send(&request).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (Kind::Timeout, Outcome::Unknown));
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+        assert!(error.to_string().contains("no answer within 0.3 s"), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -168,6 +172,10 @@ async fn a_huge_answer_is_given_up() {
     let error = plain().send(&get(server.url("/huge"))).await.unwrap_err();
     assert!(error.to_string().contains("larger than 8 MiB"), "{error}");
     assert_eq!(server.count("GET /huge"), 1, "it would be as large again");
+    let server = Fake::start(|_| Reply::json(200, "x".repeat(64 * 1024)).endless(Duration::ZERO)).await;
+    let error = plain().send(&get(server.url("/endless"))).await.unwrap_err();
+    assert!(error.to_string().contains("larger than 8 MiB"), "{error}");
+    assert_eq!(server.count("GET /endless"), 1);
 }
 
 #[tokio::test]
