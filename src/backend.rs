@@ -8,6 +8,7 @@
 //! - An error has [`Outcome::Refused`](crate::error::Outcome) only where nothing exists or will appear.
 //! - A call may take minutes. Its caller runs it as a flight of its own, so it is never cancelled half-way by a client.
 
+pub mod cinder;
 pub mod file;
 mod late;
 mod metered;

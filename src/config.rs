@@ -4,25 +4,22 @@
 //! unknown is passed over. `docs/configuration.md` is the same for people. The environment is read in this module
 //! alone. Secrets are never in the file itself: a setting that needs one names a file.
 
-mod fault;
 mod schema;
-mod section;
 mod values;
-mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::backend::file::FileConfig;
+use crate::document::{self, yaml};
 use crate::node::NodeConfig;
 use crate::volume::{BackendName, FsType};
 
-pub use fault::{Fault, Faults, Place, Position};
+pub use crate::document::{Fault, Faults, Place, Position, read};
 pub use values::{Level, LogFilter};
 
 /// Where the file is when nothing else is said.
@@ -214,28 +211,13 @@ pub fn parse(
     judge(bytes, Faults::new(name.to_owned()), overrides, environment)
 }
 
-/// The bytes of the file, never more than a little above what is allowed.
-///
-/// # Errors
-/// Why it cannot be read, in words.
-pub fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let fault = |error: std::io::Error| format!("cannot be read: {error}");
-    let file = std::fs::File::open(path).map_err(fault)?;
-    if !file.metadata().map_err(fault)?.is_file() {
-        return Err("is no regular file: name the configuration file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(fault)?;
-    Ok(bytes)
-}
-
 fn judge(
     bytes: &[u8],
     faults: Faults,
     overrides: &Overrides,
     environment: &dyn Environment,
 ) -> Result<Config, Vec<Fault>> {
-    let config = text(bytes, &faults).and_then(|text| {
+    let config = document::text(bytes, &faults).and_then(|text| {
         let root = yaml::parse(text, &faults);
         if root.is_none() && faults.is_empty() {
             faults.add_whole("is empty: at least \"backends\" is needed".to_owned());
@@ -245,23 +227,5 @@ fn judge(
     match config {
         Some(config) if faults.is_empty() => Ok(config),
         _ => Err(faults.into_sorted()),
-    }
-}
-
-fn text<'a>(bytes: &'a [u8], faults: &Faults) -> Option<&'a str> {
-    if bytes.len() > yaml::MAX_BYTES {
-        faults.add_whole(format!("is larger than {} KiB: this is no configuration", yaml::MAX_BYTES / 1024));
-        return None;
-    }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Some(text),
-        Err(error) => {
-            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-            let last = good.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-            let column = String::from_utf8_lossy(last).chars().count() + 1;
-            faults.add(Position { line, column }, "this is no UTF-8 text".to_owned());
-            None
-        }
     }
 }

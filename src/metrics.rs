@@ -8,6 +8,8 @@
 //! | `fairlead_oldest_operation_seconds` | `phase` | seconds in that phase |
 //! | `fairlead_backend_seconds` (histogram, with `_count`) | `backend`, `call`, `result` | seconds |
 //! | `fairlead_backend_ready` | `backend` | 1 or 0 |
+//! | `fairlead_cloud_seconds` (histogram, with `_count`) | `backend`, `service`, `call`, `result` | seconds |
+//! | `fairlead_credentials_reload_failed` | `backend` | 1 while changed credentials are bad and those before them stay |
 //! | `fairlead_connected_devices` | `backend` | devices on this node |
 //! | `fairlead_kubelet_registered` | `driver` | 1 or 0 |
 //! | `fairlead_config_reload_failed` | | 1 while the file is bad and the settings before it stay |
@@ -58,6 +60,14 @@ struct CallLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CloudLabels {
+    backend: String,
+    service: &'static str,
+    call: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BackendLabels {
     backend: String,
 }
@@ -85,6 +95,8 @@ pub struct Metrics {
     oldest: Family<PhaseLabels, Gauge<f64, AtomicU64>>,
     calls: Family<CallLabels, Histogram, fn() -> Histogram>,
     ready: Family<BackendLabels, Gauge>,
+    cloud: Family<CloudLabels, Histogram, fn() -> Histogram>,
+    credentials_failed: Family<BackendLabels, Gauge>,
     devices: Family<BackendLabels, Gauge>,
     registered: Family<DriverLabels, Gauge>,
     reload_failed: Gauge,
@@ -98,6 +110,8 @@ impl Default for Metrics {
             Family::new_with_constructor(histogram as fn() -> Histogram);
         let calls: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(histogram as fn() -> Histogram);
+        let cloud: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(histogram as fn() -> Histogram);
         let metrics = Self {
             rpcs: rpcs.clone(),
             running: Family::default(),
@@ -105,6 +119,8 @@ impl Default for Metrics {
             oldest: Family::default(),
             calls: calls.clone(),
             ready: Family::default(),
+            cloud: cloud.clone(),
+            credentials_failed: Family::default(),
             devices: Family::default(),
             registered: Family::default(),
             reload_failed: Gauge::default(),
@@ -119,6 +135,9 @@ impl Default for Metrics {
         registry.register("oldest_operation_seconds", "Longest time in a phase", metrics.oldest.clone());
         registry.register("backend_seconds", "Back-end calls by call and result", calls);
         registry.register("backend_ready", "Whether the back end can be used", metrics.ready.clone());
+        registry.register("cloud_seconds", "Requests on the wire by service, call and result", cloud);
+        let failed = metrics.credentials_failed.clone();
+        registry.register("credentials_reload_failed", "Whether changed credentials are bad", failed);
         registry.register("connected_devices", "Devices connected on this node", metrics.devices.clone());
         let registered = metrics.registered.clone();
         registry.register("kubelet_registered", "Whether the kubelet has registered the driver", registered);
@@ -152,6 +171,25 @@ impl Metrics {
     /// Tells whether a back end can be used.
     pub fn backend_ready(&self, backend: &str, ready: bool) {
         self.ready.get_or_create(&BackendLabels { backend: backend.to_owned() }).set(i64::from(ready));
+    }
+
+    /// Counts a request that went out to a cloud, repetitions too, with the class of its status or what was lost.
+    pub fn cloud_call(
+        &self,
+        backend: &str,
+        service: &'static str,
+        call: &'static str,
+        result: &'static str,
+        took: Duration,
+    ) {
+        let labels = CloudLabels { backend: backend.to_owned(), service, call, result };
+        self.cloud.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Tells whether a back end's credentials, changed while the process runs, are bad.
+    pub fn credentials_reload_failed(&self, backend: &str, failed: bool) {
+        let labels = BackendLabels { backend: backend.to_owned() };
+        self.credentials_failed.get_or_create(&labels).set(i64::from(failed));
     }
 
     /// Tells how many devices of a back end this node has connected: counts one in (`true`) or out.
@@ -218,6 +256,8 @@ mod tests {
         metrics.rpc_done("CreateVolume", "OK", Duration::from_millis(3));
         metrics.backend_call("here", "create", "ok", Duration::from_millis(2));
         metrics.backend_ready("here", true);
+        metrics.cloud_call("east", "volume", "get volume", "2xx", Duration::from_millis(9));
+        metrics.credentials_reload_failed("east", true);
         metrics.device("here", true);
         metrics.flights([("copy", Duration::from_secs(2)), ("copy", Duration::from_secs(5))]);
         metrics.config_reload_failed(true);
@@ -232,6 +272,8 @@ mod tests {
             r#"fairlead_oldest_operation_seconds{phase="copy"} 5.0"#,
             r#"fairlead_backend_seconds_count{backend="here",call="create",result="ok"} 1"#,
             r#"fairlead_backend_ready{backend="here"} 1"#,
+            r#"fairlead_cloud_seconds_count{backend="east",service="volume",call="get volume",result="2xx"} 1"#,
+            r#"fairlead_credentials_reload_failed{backend="east"} 1"#,
             r#"fairlead_connected_devices{backend="here"} 1"#,
             r#"fairlead_kubelet_registered{driver="csi.fairlead.dev"} 1"#,
             "fairlead_config_reload_failed 1",

@@ -14,7 +14,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("demo", &["client", "proto", "error", "volume", "host", "nix"]),
     ("probe", &["error"]),
     ("client", &["proto", "error", "tonic", "hyper_util"]),
-    ("config", &["volume", "error", "backend::file", "node", "registrar"]),
+    ("config", &["document", "volume", "error", "backend::file", "node", "registrar"]),
+    ("document", &["volume"]),
     (
         "csi",
         &[
@@ -35,7 +36,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("node", &["backend", "host", "volume", "error", "flight", "metrics", "failpoint"]),
     ("backend", &["volume", "error", "metrics"]),
     ("backend::late", &["backend", "volume", "error"]),
+    ("backend::cinder", &["backend", "volume", "error", "http", "metrics", "document"]),
     ("backend::file", &["backend", "volume", "error", "flight", "failpoint", "host"]),
+    ("http", &["error", "metrics", "reqwest", "rustls", "rustls_native_certs"]),
     ("host", &["backend", "volume", "error", "flight", "failpoint", "nix"]),
     ("registrar", &["server", "metrics", "error", "proto", "tonic"]),
     ("server", &["metrics", "error", "tonic", "nix", "axum", "hyper_util"]),
@@ -50,8 +53,19 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that only some rooms may name.
-const WATCHED: &[&str] =
-    &["tonic", "prost", "prost_types", "nix", "axum", "kube", "k8s_openapi", "reqwest", "hyper_util"];
+const WATCHED: &[&str] = &[
+    "tonic",
+    "prost",
+    "prost_types",
+    "nix",
+    "axum",
+    "kube",
+    "k8s_openapi",
+    "reqwest",
+    "rustls",
+    "rustls_native_certs",
+    "hyper_util",
+];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::backend::file::FileConfig;
+use crate::document::Faults;
+use crate::document::section::{Found, Section, text};
+use crate::document::yaml::{Entry, Node};
 use crate::node::NodeConfig;
 use crate::volume::{BackendName, Bytes, FsType, NodeId, Topology, nearest};
 
-use super::fault::Faults;
-use super::section::{Found, Section, text};
-use super::yaml::{Entry, Node};
 use super::{BackendConfig, Config, Environment, LogConfig, LogFilter, LogFormat, Overrides, values};
 
 const DRIVER_NAME: &str = "csi.fairlead.dev";

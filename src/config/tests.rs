@@ -222,7 +222,7 @@ fn an_alias_is_refused_where_it_stands() {
 
 #[test]
 fn size_depth_and_encoding_are_bounded() {
-    let large = format!("{SMALLEST}# {}\n", "x".repeat(yaml::MAX_BYTES));
+    let large = format!("{SMALLEST}# {}\n", "x".repeat(document::MAX_BYTES));
     assert_eq!(faults(&large), ["f.yaml: is larger than 256 KiB: this is no configuration"]);
     let deep = format!("a: {}{}", "[".repeat(40), "]".repeat(40));
     assert!(faults(&deep)[0].contains("nests deeper than 32 levels"), "{:?}", faults(&deep));
@@ -237,7 +237,7 @@ fn a_file_that_cannot_be_read_is_one_fault() {
     let found = load(Path::new("/no/such/file"), &Overrides::default(), &Fake::default()).unwrap_err();
     assert!(found[0].to_string().starts_with("/no/such/file: cannot be read: "), "{found:?}");
     let found = load(Path::new("/"), &Overrides::default(), &Fake::default()).unwrap_err();
-    assert_eq!(found[0].to_string(), "/: is no regular file: name the configuration file");
+    assert_eq!(found[0].to_string(), "/: is no regular file: name the file itself");
 }
 
 #[test]

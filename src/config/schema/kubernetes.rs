@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::Outside;
-use crate::config::section::Section;
 use crate::config::{KubernetesAccess, KubernetesConfig, values};
+use crate::document::section::Section;
 
 /// Kubernetes sets these in every container; both are needed.
 const HOST_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";

@@ -54,9 +54,15 @@ impl Faults {
         Self { file, found: RefCell::new(Vec::new()) }
     }
 
+    /// A place in the file.
+    #[must_use]
+    pub fn place(&self, at: Position) -> Place {
+        Place::File(self.file.clone(), at)
+    }
+
     /// Adds one at a place in the file.
     pub fn add(&self, at: Position, text: String) {
-        self.found.borrow_mut().push(Fault { place: Place::File(self.file.clone(), at), text });
+        self.found.borrow_mut().push(Fault { place: self.place(at), text });
     }
 
     /// Adds one that concerns the file as a whole.

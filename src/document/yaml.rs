@@ -7,8 +7,6 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 use super::fault::{Faults, Position};
 
-/// The largest file that is read, in bytes. Far above any real one, far below what could hurt.
-pub const MAX_BYTES: usize = 256 * 1024;
 /// Settings nest five deep; far deeper is a mistake or an attack on the stack.
 const MAX_DEPTH: usize = 32;
 

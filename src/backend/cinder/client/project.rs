@@ -1,0 +1,57 @@
+//! What a project may use, and why something failed.
+
+use serde::Deserialize;
+
+use crate::backend::cinder::identity::{Microversion, Service};
+use crate::backend::cinder::model::{AbsoluteLimits, Message, VolumeType, Zone};
+use crate::error::Result;
+use crate::http::Method;
+
+use super::{Call, Client, Need};
+
+/// Messages can be filtered by what they are about from 3.5 on.
+const MESSAGES: Need = Need::Exactly(Microversion(3, 5));
+
+#[derive(Deserialize)]
+struct Limits {
+    absolute: AbsoluteLimits,
+}
+
+impl Client {
+    /// The types of volumes that the project may use.
+    ///
+    /// # Errors
+    /// Where the list cannot be had.
+    pub async fn volume_types(&self) -> Result<Vec<VolumeType>> {
+        self.pages(call("list volume types", &["types"])).await
+    }
+
+    /// What the project may have and has.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    pub async fn limits(&self) -> Result<AbsoluteLimits> {
+        let limits: Limits = self.read(&call("get limits", &["limits"]), "limits").await?;
+        Ok(limits.absolute)
+    }
+
+    /// The zones in which volumes can be.
+    ///
+    /// # Errors
+    /// Where the list cannot be had.
+    pub async fn volume_zones(&self) -> Result<Vec<Zone>> {
+        self.read(&call("list volume zones", &["os-availability-zone"]), "availabilityZoneInfo").await
+    }
+
+    /// What the cloud tells about a volume, snapshot or backup that failed, newest first as the cloud has it.
+    ///
+    /// # Errors
+    /// `Unsupported` where the cloud tells nothing.
+    pub async fn messages(&self, about: &str) -> Result<Vec<Message>> {
+        self.pages(call("list messages", &["messages"]).query("resource_uuid", about).need(MESSAGES)).await
+    }
+}
+
+fn call<'a>(operation: &'static str, path: &[&'a str]) -> Call<'a> {
+    Call::new(Service::Volume, Method::GET, operation, path)
+}
