@@ -36,7 +36,7 @@ use helm::Tools;
 /// A check of the chart.
 type Check = fn(&Tools) -> Result<(), Failed>;
 
-const CHECKS: [(&str, Check); 14] = [
+const CHECKS: [(&str, Check); 16] = [
     ("helm_lint_has_nothing_to_say", helm::lint),
     ("both_helms_render_what_is_recorded", files::golden),
     ("manifests_are_up_to_date", files::manifests),
@@ -44,12 +44,14 @@ const CHECKS: [(&str, Check); 14] = [
     ("kubernetes_takes_every_object", kubeconform::takes_all),
     ("kubernetes_would_refuse_a_wrong_object", kubeconform::refuses_wrong),
     ("every_permission_has_a_reason", facts::permissions),
+    ("the_driver_may_ask_what_it_asks", facts::rights),
     ("selectors_find_their_own_pods_alone", facts::selectors),
     ("the_node_has_one_container_and_no_token", facts::node),
     ("the_controller_is_confined", facts::controller),
     ("containers_ask_for_little_and_have_no_cpu_limit", facts::resources),
     ("a_new_log_level_restarts_nothing_and_all_else_does", facts::checksum),
     ("alerts_and_dashboard_use_metrics_that_there_are", facts::metrics),
+    ("the_driver_takes_the_configuration", facts::configuration),
     ("the_next_step_is_told", facts::notes),
 ];
 

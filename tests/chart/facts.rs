@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
@@ -50,6 +51,32 @@ pub fn permissions(tools: &Tools) -> Result<(), Failed> {
         .any(|rule| rule.to_string().contains("snapshot"));
     if left {
         wrong.push("permissions for snapshots without a snapshotter".to_owned());
+    }
+    verdict(wrong)
+}
+
+/// What the driver says that it asks the API server for is allowed.
+pub fn rights(tools: &Tools) -> Result<(), Failed> {
+    let objects = parse(&tools.render(MINIMAL, &[])?);
+    let role = of_kind(&objects, "ClusterRole")[0];
+    let code = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let text = read("docs/kubernetes.md");
+    let (_, table) = text.split_once("| API group |").ok_or("docs/kubernetes.md has no table of rights")?;
+    let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 3, "{rows:?}");
+    let mut wrong = Vec::new();
+    for row in rows {
+        let cells: Vec<_> = row.split('|').map(code).collect();
+        let group = cells[1][0].trim_matches('"');
+        for verb in &cells[3] {
+            let allowed = list(role, "/rules").iter().any(|rule| {
+                let has = |key: &str, value: &str| list(rule, key).contains(&json!(value));
+                has("/apiGroups", group) && has("/resources", &cells[2][0]) && has("/verbs", verb)
+            });
+            if !allowed {
+                wrong.push(format!("{verb} is not allowed: {row}"));
+            }
+        }
     }
     verdict(wrong)
 }
@@ -236,6 +263,36 @@ fn words(text: &str) -> impl Iterator<Item = String> + use<> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let words: Vec<_> = words.filter(|word| word.starts_with("fairlead_")).map(str::to_owned).collect();
     words.into_iter()
+}
+
+/// Chart and driver know the same keys: every configuration that is rendered is judged by the driver itself.
+pub fn configuration(tools: &Tools) -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let mut seen = 0;
+    for values in value_sets() {
+        for map in of_kind(&parse(&tools.render(&values, &[])?), "ConfigMap") {
+            let config = text(map, "/data/config.yaml");
+            if config.is_empty() {
+                continue;
+            }
+            seen += 1;
+            let file = directory.path().join("config.yaml");
+            std::fs::write(&file, config)?;
+            let mut driver = Command::new(env!("CARGO_BIN_EXE_fairlead"));
+            let output =
+                driver.arg("check-config").arg(&file).env_clear().env("NODE_NAME", "node-1").output()?;
+            if !output.status.success() {
+                return Err(format!(
+                    "{values}: {}:\n{}{config}",
+                    name(map),
+                    String::from_utf8_lossy(&output.stderr)
+                )
+                .into());
+            }
+        }
+    }
+    assert!(seen > value_sets().len(), "a configuration for each driver");
+    Ok(())
 }
 
 pub fn notes(tools: &Tools) -> Result<(), Failed> {
