@@ -13,6 +13,7 @@ mod fencing;
 mod server;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use std::sync::Arc;
 use std::time::Duration;

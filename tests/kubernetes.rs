@@ -121,10 +121,10 @@ fn without_credentials_the_api_is_left_alone_unless_it_is_required() {
         (
             "enabled: true",
             true,
-            "serviceaccount/token is missing: a pod has it where automountServiceAccountToken",
+            "serviceaccount/token cannot be read (a pod has it where automountServiceAccountToken is true)",
         ),
         ("enabled: true", false, "this process runs in no pod"),
-        ("credentials: /no/such", true, "/no/such/token is missing"),
+        ("credentials: /no/such", true, "/no/such/token cannot be read"),
     ] {
         let (_directory, mut command) = controller(keys);
         if !pod {

@@ -2,21 +2,22 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Config, Resource};
+use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tower::service_fn;
 
+use super::transport::Transport;
 use crate::config::KubernetesAccess;
 use crate::error::{Error, Kind, Result};
 
-/// How long one request may take, with the client's own repetitions.
+/// How long one request may take, connecting included.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long a connection may take, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How many items of a listing come at once, so that no cluster is too large for this process's memory.
 const PAGE: u32 = 200;
 
@@ -34,30 +35,17 @@ impl Debug for ApiServer {
 }
 
 impl ApiServer {
-    /// Reads the credentials, which the client does again every minute, because they are replaced before they expire.
-    /// Asks nothing yet.
+    /// Reads the credentials. Asks nothing yet.
     ///
     /// # Errors
     /// Where they are missing or cannot be used.
     pub(super) fn open(access: &KubernetesAccess) -> Result<Self> {
-        let KubernetesAccess { server, credentials, .. } = access;
-        let url = server.parse().map_err(|error| {
-            Error::precondition(format!("{server:?} is no address of an API server")).caused_by(error)
-        })?;
-        let mut config = Config::new(url);
-        config.auth_info.token_file = Some(file(credentials, "token")?.display().to_string());
-        if server.starts_with("https:") {
-            config.root_cert_file = Some(file(credentials, "ca.crt")?);
-        }
-        Self::new(config, DEADLINE)
-    }
-
-    pub(super) fn new(mut config: Config, deadline: Duration) -> Result<Self> {
-        config.connect_timeout = Some(CONNECT);
-        let client = Client::try_from(config).map_err(|error| {
-            Error::precondition("the credentials for the Kubernetes API cannot be used").caused_by(error)
-        })?;
-        Ok(Self { client, deadline })
+        let transport = Arc::new(Transport::open(access)?);
+        let service = service_fn(move |request| {
+            let transport = Arc::clone(&transport);
+            async move { transport.send(request).await }
+        });
+        Ok(Self { client: Client::new(service, "default"), deadline: DEADLINE })
     }
 
     /// The same, with less patience.
@@ -153,18 +141,6 @@ impl ApiServer {
     }
 }
 
-/// A file that must be there.
-fn file(directory: &Path, name: &str) -> Result<PathBuf> {
-    let path = directory.join(name);
-    match path.exists() {
-        true => Ok(path),
-        false => Err(Error::precondition(format!(
-            "{} is missing: a pod has it where automountServiceAccountToken is true",
-            path.display()
-        ))),
-    }
-}
-
 /// Whether this can be an object's name, and stays one segment of a path.
 fn is_name(text: &str) -> bool {
     !text.is_empty()
@@ -185,7 +161,14 @@ fn is_missing(error: &kube::Error, name: &str) -> bool {
 
 /// A request that failed, in words that need no cause. What it was about is in the API server's own message.
 fn failure(error: kube::Error) -> Error {
-    let (kind, text) = match &error {
+    let (kind, text) = match error {
+        // What the transport says, as it says it.
+        kube::Error::Service(error) => match error.downcast::<Error>() {
+            Ok(error) => return *error,
+            Err(error) => {
+                return Error::internal("the API server was not asked").caused_by(io::Error::other(error));
+            }
+        },
         kube::Error::Api(status) => match status.code {
             401 => {
                 (Kind::Unauthenticated, "the API server does not know this service account (401)".to_owned())
@@ -196,8 +179,12 @@ fn failure(error: kube::Error) -> Error {
             ),
             code => (Kind::Unavailable, format!("the API server answered {code}: {}", status.message)),
         },
-        kube::Error::SerdeError(_) => (Kind::Internal, "the API server's answer makes no sense".to_owned()),
-        _ => (Kind::Unavailable, "the API server cannot be reached".to_owned()),
+        error @ kube::Error::SerdeError(_) => {
+            return Error::internal("the API server's answer makes no sense").caused_by(error);
+        }
+        error => {
+            return Error::unknown(Kind::Unavailable, "the API server's answer broke off").caused_by(error);
+        }
     };
-    Error::unknown(kind, text).caused_by(error)
+    Error::unknown(kind, text)
 }

@@ -108,8 +108,8 @@ impl Question<'_> {
         let name = self.server.name();
         if !self.record().await?.is_some_and(|record| self.names(&record)) {
             return unproven(format!(
-                "there is no Node {name}, but neither a VolumeAttachment that says it was this server: \"node.name\" \
-                 must be the name of the Node"
+                "there is no Node {name}, but no VolumeAttachment says that one of this name was the server: \
+                 \"node.name\" must be the name of the Node"
             ));
         }
         match self.elsewhere().await? {

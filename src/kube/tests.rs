@@ -1,5 +1,6 @@
 mod events;
 mod mock;
+mod transport;
 
 use std::time::{Duration, Instant};
 
@@ -194,13 +195,13 @@ async fn every_row_of_the_table_gives_its_answer() {
             "no Node, by the record another server",
             asked,
             vec![attached("here/pvc-1", "w", "w;nova=2", 7)],
-            Err("there is no Node w, but neither a VolumeAttachment"),
+            Err("there is no Node w, but no VolumeAttachment says"),
         ),
         (
             "no Node, another volume's record",
             asked,
             vec![attached("here/pvc-2", "w", asked, 7)],
-            Err("there is no Node w, but neither a VolumeAttachment"),
+            Err("there is no Node w, but no VolumeAttachment says"),
         ),
         ("nothing at all", asked, vec![], Err("\"node.name\" must be the name of the Node")),
         ("a name that no Node can have", "w?x", vec![tainted(5)], Err("there is no Node w?x")),
@@ -292,8 +293,8 @@ async fn what_the_api_server_does_not_say_proves_nothing() {
 #[tokio::test]
 async fn an_api_server_that_is_gone_is_told_at_once() {
     let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let config = kube::Config::new(format!("http://{address}").parse().unwrap());
-    let api = ApiServer::new(config, Duration::from_secs(10)).unwrap();
+    let (_directory, access) = mock::access(&format!("http://{address}"));
+    let api = ApiServer::open(&access).unwrap();
     let start = Instant::now();
     let error = Kubernetes::new(api, DRIVER).fencing(&volume(), &node("w")).await.unwrap_err();
     assert_eq!(error.to_string(), "the API server cannot be reached");

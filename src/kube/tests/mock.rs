@@ -13,8 +13,10 @@ use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::config::KubernetesAccess;
 use crate::kube::Kubernetes;
 use crate::kube::api::ApiServer;
 
@@ -37,19 +39,22 @@ struct World {
     objects: BTreeMap<String, Value>,
     mood: Mood,
     requests: Vec<(String, Value)>,
+    token: String,
 }
 
 /// A handle to it; it ends with the test's runtime.
 #[derive(Clone, Debug)]
 pub(in crate::kube) struct Mock {
     world: Arc<Mutex<World>>,
-    address: std::net::SocketAddr,
+    access: KubernetesAccess,
+    directory: Arc<TempDir>,
 }
 
 impl Mock {
     pub(in crate::kube) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mock = Self { world: Arc::default(), address: listener.local_addr().unwrap() };
+        let (directory, access) = access(&format!("http://{}", listener.local_addr().unwrap()));
+        let mock = Self { world: Arc::default(), access, directory: Arc::new(directory) };
         let router = Router::new().fallback(answer).with_state(mock.clone());
         tokio::spawn(async move {
             loop {
@@ -71,8 +76,12 @@ impl Mock {
 
     /// The same, with this patience for each request.
     pub(in crate::kube) fn asked_within(&self, deadline: Duration) -> Kubernetes {
-        let config = kube::Config::new(format!("http://{}", self.address).parse().unwrap());
-        Kubernetes::new(ApiServer::new(config, deadline).unwrap(), "csi.example.org")
+        Kubernetes::new(ApiServer::open(&self.access).unwrap().within(deadline), "csi.example.org")
+    }
+
+    /// Gives the one who asks another token.
+    pub(in crate::kube) fn give(&self, token: &str) {
+        std::fs::write(self.directory.path().join("token"), token).unwrap();
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -99,10 +108,23 @@ impl Mock {
         self.world().mood = mood;
     }
 
+    /// The token that came with the last request.
+    pub(in crate::kube) fn token(&self) -> String {
+        self.world().token.clone()
+    }
+
     /// What it was asked since the last time: method and path, and the body.
     pub(in crate::kube) fn requests(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.world().requests)
     }
+}
+
+/// Credentials for the API server at this address, in a directory of their own.
+pub(in crate::kube) fn access(server: &str) -> (TempDir, KubernetesAccess) {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("token"), "opensesame\n").unwrap();
+    let credentials = directory.path().to_owned();
+    (directory, KubernetesAccess { server: server.to_owned(), credentials, named: true })
 }
 
 async fn answer(State(mock): State<Mock>, request: Request) -> Response {
@@ -111,6 +133,7 @@ async fn answer(State(mock): State<Mock>, request: Request) -> Response {
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let line = format!("{} {}", parts.method, parts.uri);
     mock.world().requests.push((line, body.clone()));
+    mock.world().token = parts.headers[header::AUTHORIZATION].to_str().unwrap().to_owned();
     let mood = mock.world().mood.clone();
     match mood {
         Mood::Well => {}
