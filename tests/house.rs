@@ -42,7 +42,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("host", &["backend", "volume", "error", "flight", "failpoint", "nix"]),
     ("registrar", &["server", "metrics", "error", "proto", "tonic"]),
     ("server", &["metrics", "error", "tonic", "nix", "axum", "hyper_util"]),
-    ("kube", &["controller", "backend", "config", "volume", "error", "k8s_openapi", "hyper_util"]),
+    ("kube", &["controller", "backend", "config", "http", "volume", "error", "k8s_openapi", "hyper_util"]),
     ("log", &["config", "error"]),
     ("proto", &["tonic", "prost", "prost_types"]),
     ("flight", &["error"]),

@@ -40,7 +40,11 @@ impl Trust {
         }
     }
 
-    pub(super) fn client_config(&self) -> Result<ClientConfig> {
+    /// The same as the TLS library takes it.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` naming the file that cannot be used.
+    pub(crate) fn client_config(&self) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()

@@ -8,7 +8,7 @@
 //! files in memory, and requests are few.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -19,12 +19,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::Body;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::KubernetesAccess;
 use crate::error::{Error, Kind, Result};
+use crate::http::Trust;
 
 /// Who asks, for the API server's audit log.
 const AGENT: &str = concat!("fairlead/", env!("CARGO_PKG_VERSION"));
@@ -99,19 +97,22 @@ impl Transport {
 
     /// The pool of connections; another one where the authority was replaced.
     fn http(&self) -> Result<Http> {
-        let (path, authority) = match self.scheme == Scheme::HTTPS {
-            true => self.read("ca.crt").map(|(path, bytes)| (path, Some(bytes)))?,
-            false => (String::new(), None),
+        let (trust, authority) = match self.scheme == Scheme::HTTPS {
+            true => {
+                let (path, bytes) = self.read("ca.crt")?;
+                (Trust { ca_file: Some(path.into()), ..Trust::default() }, Some(bytes))
+            }
+            false => (Trust::default(), None),
         };
         // Nothing that panics runs under this lock.
         let mut trusted = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
         match &*trusted {
             Some(known) if known.authority == authority => Ok(known.http.clone()),
             _ => {
-                let http = connect(authority.as_deref()).map_err(|error| {
-                    Error::precondition(format!("{path} cannot be used to know the API server by"))
-                        .caused_by(error)
-                })?;
+                let tls = HttpsConnectorBuilder::new().with_tls_config(trust.client_config()?);
+                let connector = tls.https_or_http().enable_http1().build();
+                let http =
+                    Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
                 *trusted = Some(Trusted { authority, http: http.clone() });
                 Ok(http)
             }
@@ -129,25 +130,4 @@ impl Transport {
         })?;
         Ok((path.display().to_string(), bytes))
     }
-}
-
-/// Connections to whom these certificates (PEM) vouch for; without TLS where there are none.
-fn connect(authority: Option<&[u8]>) -> Result<Http, rustls::Error> {
-    let bad = |text: String| Err(rustls::Error::General(text));
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(authority.unwrap_or_default()) {
-        match certificate {
-            Ok(certificate) => roots.add(certificate)?,
-            Err(error) => return bad(error.to_string()),
-        }
-    }
-    if authority.is_some() && roots.is_empty() {
-        return bad("there is no certificate in it".to_owned());
-    }
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-    Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector))
 }

@@ -27,10 +27,10 @@ fn credentials_that_cannot_be_used_are_told_at_start() {
     assert!(refused().contains("ca.crt cannot be read"), "{}", refused());
     let put = |text: &str| std::fs::write(directory.path().join("ca.crt"), text).unwrap();
     put("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    assert!(refused().contains("ca.crt cannot be used to know the API server by: "), "{}", refused());
+    assert!(refused().contains("ca.crt cannot be used as PEM: "), "{}", refused());
     for nothing in ["", "this is no certificate"] {
         put(nothing);
-        assert!(refused().contains("there is no certificate in it"), "{}", refused());
+        assert!(refused().contains("no certificate is in it"), "{}", refused());
     }
     std::fs::remove_file(directory.path().join("token")).unwrap();
     assert!(refused().contains("token cannot be read"), "{}", refused());
