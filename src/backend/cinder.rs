@@ -6,3 +6,4 @@ pub mod credentials;
 pub mod identity;
 pub mod model;
 mod moment;
+pub mod watch;

@@ -45,6 +45,9 @@ pub struct Volume {
     /// When it was made.
     #[serde(default, deserialize_with = "lenient::time")]
     pub created_at: Option<SystemTime>,
+    /// When its record was last changed, to the second; `None`: never since it was made.
+    #[serde(default, deserialize_with = "lenient::time")]
+    pub updated_at: Option<SystemTime>,
     /// Whether several servers can have it.
     #[serde(default, deserialize_with = "lenient::truth")]
     pub multiattach: bool,
