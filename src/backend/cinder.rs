@@ -1,5 +1,6 @@
 //! Clouds with OpenStack's block storage: the access to one, and the calls on its wire.
 
+pub mod attach;
 pub mod client;
 pub mod config;
 pub mod credentials;
