@@ -4,6 +4,7 @@
 //! call begins with what the cloud says now. A name has one volume although Cinder's names are not unique (see
 //! `twins`).
 
+pub mod attach;
 pub mod client;
 pub mod config;
 mod create;
