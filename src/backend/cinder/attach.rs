@@ -24,13 +24,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::backend::AttachOrder;
 use crate::error::{Error, Kind, Outcome, Result};
-use crate::volume::{Attachment, Bytes, Connection, Content, NodeId};
+use crate::volume::{Attachment, Bytes, Connection, NodeId};
 
 use super::client::Client;
 use super::config::CinderConfig;
 use super::identity::{Microversion, Service};
 use super::model::{Status, Volume, VolumeAttachment};
 use super::watch::Watcher;
+use super::{IDENTITY, content};
 use begin::Begun;
 use limit::Limits;
 use memory::Memory;
@@ -42,8 +43,6 @@ pub use uses::{CONTENT, DATA};
 
 /// From here on Cinder tells which service holds a volume.
 const SERVICE: Microversion = Microversion(3, 48);
-/// The kind of identity by which a node tells which server it is.
-const IDENTITY: &str = "nova";
 /// How long an attach or detach is waited for. Guests that do not let go of a disk are given up by Nova before this.
 const LIMIT: Duration = Duration::from_secs(600);
 /// How often it is asked what became of an attach that does not get on.
@@ -416,9 +415,4 @@ fn broken(volume: &Volume) -> Error {
 fn elsewhere(servers: &[&str]) -> Error {
     let text = format!("it was attached to server {} meanwhile: detach it there first", servers.join(", "));
     Error::precondition(text)
-}
-
-/// What is known of a volume's content.
-fn content(_: &CinderConfig, _: &Volume) -> Content {
-    Content::Data
 }

@@ -8,7 +8,7 @@ use crate::volume::{Bytes, Content, Snapshot, Source, Volume};
 
 use super::model::Status;
 use super::notes;
-use super::{Cloud, config};
+use super::{Cloud, attach, config};
 
 impl Cloud {
     /// A volume.
@@ -61,7 +61,7 @@ impl Cloud {
     ) -> Result<Snapshot> {
         let mut name = notes::csi_name(object);
         if object.notes().is_none_or(|notes| !notes.contains_key(notes::NAME)) {
-            name = name.strip_prefix(&self.config.name_prefix).map_or(name.clone(), str::to_owned);
+            name = name.strip_prefix(&self.config.name_prefix).map_or_else(|| name.clone(), str::to_owned);
         }
         Ok(Snapshot {
             id,
@@ -94,9 +94,12 @@ fn source(volume: &model::Volume) -> Result<Option<Source>> {
     })
 }
 
-/// What is known of a volume's content: one of ours that was made from nothing may be blank, all others hold data.
+/// What is known of a volume's content: one of ours that was made from nothing, and was not handed out as a raw device, may
+/// be blank; all others hold data.
 pub fn content(config: &config::CinderConfig, volume: &model::Volume) -> Content {
-    let from_nothing = !volume.metadata.contains_key(notes::SOURCE)
+    let untouched = volume.metadata.get(attach::CONTENT).is_none_or(|noted| noted != attach::DATA);
+    let from_nothing = untouched
+        && !volume.metadata.contains_key(notes::SOURCE)
         && volume.snapshot_id.is_none()
         && volume.source_volid.is_none()
         && volume.volume_image_metadata.is_empty();

@@ -35,7 +35,7 @@ pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderCo
         match plain(found.value) {
             Ok(name) => config.consistent_group_types.push(name),
             Err(text) => {
-                section.fault(found.at, format!("{:?}: {text}", section.name("consistentGroupTypes")))
+                section.fault(found.at, format!("{:?}: {text}", section.name("consistentGroupTypes")));
             }
         }
     }
@@ -83,7 +83,7 @@ fn source(section: &mut Section<'_>, outside: &Outside<'_>) -> Source {
                 match values::absolute(found.value) {
                     Ok(path) => paths.push(path),
                     Err(text) => {
-                        section.fault(found.at, format!("{:?}: {text}", section.name("cloudConfFile")))
+                        section.fault(found.at, format!("{:?}: {text}", section.name("cloudConfFile")));
                     }
                 }
             }
