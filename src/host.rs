@@ -2,6 +2,7 @@
 //!
 //! Blocking calls run on blocking threads; every external command has a deadline. Nothing here decides policy.
 
+mod ask;
 mod blank;
 mod blkid;
 mod claim;
