@@ -263,7 +263,11 @@ impl Client {
         told: &Attachment,
     ) -> Result<AttachmentRecord> {
         self.record::<VolumeRecord>(Class::Volume, volume)?.ok_or_else(|| missing(volume))?;
-        let Connection::Loop { image } = &told.connection;
+        let Connection::Loop { image } = &told.connection else {
+            return Err(
+                Error::invalid("the attachment is of another kind of back end").with("volume", volume)
+            );
+        };
         if *image != relative_image(volume) {
             return Err(Error::invalid(format!(
                 "the attachment names the image {}, which is not this volume's",
