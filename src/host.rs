@@ -7,6 +7,7 @@ mod blank;
 mod blkid;
 mod claim;
 mod device;
+pub mod disks;
 mod exec;
 pub mod files;
 mod filesystem;
