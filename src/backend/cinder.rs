@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod config;
+pub mod connector;
 pub mod credentials;
 pub mod identity;
 pub mod model;

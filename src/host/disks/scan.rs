@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::{Bus, Disk, Disks, text};
+use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::host::files;
 use crate::host::linux::blocking;
+use crate::host::{device, files};
+use crate::volume::Bytes;
 
 /// The SCSI hosts of hypervisors (`proc_name` of the driver). Others may be slow to scan, or find what is not meant.
 const HOSTS: [&str; 8] =
@@ -42,11 +44,18 @@ impl Disks {
         self.order(disk, "rescan").await
     }
 
-    /// Lets the kernel forget a SCSI disk, which must not be in use.
+    /// Lets the kernel forget a SCSI disk that nobody has exclusively. Nothing is written to it: another disk may have taken
+    /// its place.
     ///
     /// # Errors
-    /// Where sysfs refuses.
+    /// `Busy` where it is in use; where sysfs refuses.
     pub async fn forget(&self, disk: &Disk) -> Result<()> {
+        if disk.bus == Bus::Scsi {
+            let device = Device { path: disk.path.clone(), number: disk.number, size: Bytes::new(disk.size) };
+            let subject = format!("the disk {}", disk.name);
+            let free = move || device::open(&device, device::Open::Exclusive).map(drop);
+            self.asker.ask(&subject, super::PATIENCE, free).await?;
+        }
         self.order(disk, "delete").await
     }
 
@@ -55,8 +64,7 @@ impl Disks {
             return Ok(());
         }
         let file = self.sys.join("block").join(&disk.name).join("device").join(what);
-        let subject = format!("the disk {} (sequence {})", disk.name, disk.sequence.unwrap_or_default());
-        self.asker.ask(&subject, super::PATIENCE, move || write(&file, "1")).await
+        self.asker.ask(&format!("the disk {}", disk.name), super::PATIENCE, move || write(&file, "1")).await
     }
 }
 
