@@ -11,6 +11,8 @@ pub mod disks;
 mod exec;
 pub mod files;
 mod filesystem;
+pub mod firmware;
+mod labelled;
 mod linux;
 pub mod lock;
 pub mod loopdev;

@@ -4,6 +4,7 @@
 mod links;
 mod live;
 mod scan;
+mod slots;
 mod vpd;
 
 use std::collections::HashMap;
@@ -16,7 +17,9 @@ use nix::libc;
 
 use super::ask::Asker;
 use super::linux::blocking;
+use crate::backend::Device;
 use crate::error::{Error, Kind, Result};
+use crate::volume::Bytes;
 
 /// How long a disk may take to tell its serial. A virtio disk is asked itself, in its queue behind all other requests.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,6 +69,16 @@ pub struct Disk {
     pub silent: Option<String>,
     /// The state of a SCSI device where it is not `running`.
     pub fault: Option<String>,
+    /// Whether the kernel sees partitions on it.
+    pub partitions: bool,
+}
+
+impl Disk {
+    /// The block device, as sysfs shows it.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        Device { path: self.path.clone(), number: self.number, size: Bytes::new(self.size) }
+    }
 }
 
 /// Looks at disks.
@@ -90,6 +103,12 @@ impl Disks {
     #[must_use]
     pub fn at(sys: &Path, dev: &Path) -> Self {
         Self { sys: sys.to_owned(), dev: dev.to_owned(), asker: Asker::default(), said: Arc::default() }
+    }
+
+    /// Where sysfs is.
+    #[must_use]
+    pub fn sys(&self) -> &Path {
+        &self.sys
     }
 
     /// All disks that have a device behind them (no loop devices, mappings, RAM disks), by name.
@@ -153,6 +172,7 @@ impl Disks {
             identifiers,
             silent: None,
             fault,
+            partitions: partitioned(&at)?,
         }))
     }
 
@@ -191,6 +211,11 @@ impl Disks {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Nothing that panics runs under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a disk has partitions: directories in its own.
+fn partitioned(at: &Path) -> Result<bool> {
+    Ok(super::files::names(at)?.iter().any(|name| at.join(name).join("partition").exists()))
 }
 
 /// The bytes of a sysfs file; `None` where it, or its device, is not there.

@@ -5,24 +5,32 @@
 //! it that nothing of this node is still to be written.
 
 mod finder;
+mod identity;
+mod room;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+mod uuid;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use self::finder::{Found, Wanted};
-use self::settings::NodeSettings;
+use self::identity::Identity;
+use super::config::CinderConfig;
 use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::host::disks::{Bus, Disk, Disks};
 use crate::host::uevent;
-use crate::volume::{Attachment, Bytes, Connection, Content, Health, HealthFault, HealthStatus, NativeId};
+use crate::metrics::Metrics;
+use crate::volume::{
+    Attachment, Bytes, Connection, Content, Health, HealthFault, HealthStatus, NativeId, Topology,
+};
 
 /// How long a disk may take to appear after the cloud has said that it is attached, or to show its new size.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,9 +40,12 @@ const SCAN: Duration = Duration::from_secs(2);
 /// One node's access to the disks of a `cinder` back end.
 #[derive(Clone, Debug)]
 pub struct CinderConnector {
-    settings: Arc<NodeSettings>,
+    config: Arc<CinderConfig>,
+    metrics: Arc<Metrics>,
     disks: Disks,
     patience: Duration,
+    /// A server keeps its identity for as long as this process can live.
+    identity: Arc<OnceCell<Identity>>,
     /// The disks that this process knows whose they are. Nothing but the telling apart of disks depends on it.
     known: Arc<Mutex<BTreeMap<NativeId, Key>>>,
 }
@@ -49,11 +60,13 @@ fn key(disk: &Disk) -> Key {
 impl CinderConnector {
     /// Puts it together. Does no I/O.
     #[must_use]
-    pub fn new(settings: NodeSettings) -> Self {
+    pub fn new(config: CinderConfig, metrics: Arc<Metrics>) -> Self {
         Self {
-            settings: Arc::new(settings),
+            config: Arc::new(config),
+            metrics,
             disks: Disks::default(),
             patience: PATIENCE,
+            identity: Arc::default(),
             known: Arc::default(),
         }
     }
@@ -61,7 +74,7 @@ impl CinderConnector {
     /// The volume's disk as sysfs shows it now.
     async fn look(&self, volume: &NativeId) -> Result<Found> {
         let wanted = Wanted::new(volume);
-        if let Some(directory) = &self.settings.by_id {
+        if let Some(directory) = &self.config.node.by_id {
             for name in wanted.links() {
                 if let Some(disk) = self.disks.linked(&directory.join(&name)).await? {
                     return wanted.linked(disk, &directory.join(name)).map(Found::One);
@@ -71,7 +84,7 @@ impl CinderConnector {
         let disks = self.disks.list().await?;
         let others: Vec<Key> =
             self.known().iter().filter(|(id, _)| *id != volume).map(|(_, key)| key.clone()).collect();
-        Ok(wanted.choose(disks, |disk| others.contains(&self::key(disk))))
+        Ok(wanted.choose(disks, |disk| others.contains(&key(disk))))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<NativeId, Key>> {
@@ -83,7 +96,13 @@ impl CinderConnector {
 #[async_trait]
 impl Connector for CinderConnector {
     async fn join(&self) -> Result<Presence> {
-        Ok(Presence::default())
+        let learn = || identity::learn(&self.config.node, &self.disks, &self.metrics, false);
+        let identity = self.identity.get_or_try_init(learn).await?;
+        Ok(Presence {
+            identity: Some(("nova".to_owned(), identity.server.clone())),
+            topology: Topology::default(),
+            max_volumes: room::volumes(&self.disks, self.config.per_server).await?,
+        })
     }
 
     async fn connect(&self, volume: &NativeId, attachment: &Attachment) -> Result<Device> {
@@ -102,7 +121,13 @@ impl Connector for CinderConnector {
             self.prove(volume, &disk).await
         });
         match connected.await? {
-            Some(device) => Ok(device),
+            Some(device) => {
+                if attachment.readonly {
+                    // Nova gives every disk for writing.
+                    self.disks.seal(&device).await.map_err(|error| error.with("volume", volume))?;
+                }
+                Ok(device)
+            }
             None => Err(self.missing(volume, scans).await),
         }
     }
@@ -111,10 +136,11 @@ impl Connector for CinderConnector {
         match self.look(volume).await? {
             Found::One(disk) => {
                 self.known().insert(volume.clone(), key(&disk));
-                Ok(Some(device(&disk)))
+                Ok(Some(disk.device()))
             }
             Found::Several(disks) => Err(ambiguous(volume, &disks)),
-            Found::None { .. } => Ok(None),
+            Found::None { silent } if silent.is_empty() => Ok(None),
+            Found::None { silent } => Err(unasked(volume, &silent)),
         }
     }
 
@@ -147,9 +173,10 @@ impl Connector for CinderConnector {
     /// comes back before that.
     async fn disconnect(&self, volume: &NativeId) -> Result<()> {
         match self.look(volume).await? {
-            Found::None { .. } => {}
+            Found::None { silent } if silent.is_empty() => {}
+            Found::None { silent } => return Err(unasked(volume, &silent)),
             Found::Several(disks) => return Err(ambiguous(volume, &disks)),
-            Found::One(disk) => match self.disks.settle(&device(&disk)).await {
+            Found::One(disk) => match self.disks.settle(&disk.device()).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.kind(), Kind::Busy | Kind::Timeout) => {
                     return Err(error.with("volume", volume));
@@ -188,7 +215,7 @@ impl Connector for CinderConnector {
             Found::One(Disk { fault: Some(state), name, .. }) => {
                 fault("DiskOffline", format!("the kernel has set the disk {name} to {state:?} after errors"))
             }
-            Found::One(disk) => match self.disks.answers(&device(&disk)).await {
+            Found::One(disk) => match self.disks.answers(&disk.device()).await {
                 Ok(()) => Ok(Vec::new()),
                 Err(error) => fault("DiskDoesNotAnswer", error.chain()),
             },
@@ -269,7 +296,7 @@ impl CinderConnector {
     async fn missing(&self, volume: &NativeId, scans: Mutex<Scans>) -> Error {
         let scans = scans.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut looked = Wanted::new(volume).to_string();
-        if let Some(directory) = &self.settings.by_id {
+        if let Some(directory) = &self.config.node.by_id {
             looked.push_str(&format!(", nor a link of that name in {}", directory.display()));
         }
         let error = Error::unknown(
@@ -311,8 +338,15 @@ fn check(volume: &NativeId, attachment: &Attachment) -> Result<()> {
     }
 }
 
-fn device(disk: &Disk) -> Device {
-    Device { path: disk.path.clone(), number: disk.number, size: Bytes::new(disk.size) }
+/// Disks that do not answer may be any volume's.
+fn unasked(volume: &NativeId, silent: &[Disk]) -> Error {
+    let disks: Vec<_> = silent.iter().map(ToString::to_string).collect();
+    Error::unknown(
+        Kind::Unavailable,
+        "no disk of this node is known to be the volume's, but there are disks that do not answer, so one of them may be",
+    )
+    .with("volume", volume)
+    .with("disks", disks.join("; "))
 }
 
 fn ambiguous(volume: &NativeId, disks: &[Disk]) -> Error {

@@ -11,6 +11,8 @@ use super::{Bus, Disk, Disks, Identifier, vpd};
 use crate::backend::Device;
 use crate::error::{Error, Kind, Result};
 use crate::host::device::{self, Open};
+use crate::host::labelled;
+use crate::volume::Bytes;
 
 /// How long a disk may take to be opened and to answer a read.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,7 +90,7 @@ impl Disks {
                     Bus::Scsi => inquire(&file, &found)?,
                     _ => found.identifiers,
                 };
-                Ok((Device { size: crate::volume::Bytes::new(size), ..expected }, identifiers))
+                Ok((Device { size: Bytes::new(size), ..expected }, identifiers))
             })
             .await
     }
@@ -109,6 +111,31 @@ impl Disks {
                 device::drop_cache(&file, &device.path)
             })
             .await
+    }
+
+    /// A file of the file system on the disk; `None` where that does not bear the label (ISO 9660 and FAT are known). The
+    /// disk is not mounted anywhere for it.
+    ///
+    /// # Errors
+    /// Where the disk cannot be read, its file system cannot be mounted, or the file is not there.
+    pub async fn read_labelled(
+        &self,
+        disk: &Disk,
+        label: &'static str,
+        path: &'static str,
+    ) -> Result<Option<Vec<u8>>> {
+        let device = disk.device();
+        let read = move || labelled::read(&device, label, std::path::Path::new(path));
+        self.asker.ask(&format!("the disk {}", disk.name), PATIENCE, read).await
+    }
+
+    /// Makes the kernel refuse writes to the disk.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn seal(&self, device: &Device) -> Result<()> {
+        let (subject, device) = (format!("the disk {}", device.path.display()), device.clone());
+        self.asker.ask(&subject, PATIENCE, move || device::set_readonly(&device, true)).await
     }
 
     /// Shows that the disk answers reads.

@@ -3,11 +3,9 @@
 use std::path::Path;
 
 use super::{Bus, Disk, Disks, text};
-use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::host::linux::blocking;
 use crate::host::{device, files};
-use crate::volume::Bytes;
 
 /// The SCSI hosts of hypervisors (`proc_name` of the driver). Others may be slow to scan, or find what is not meant.
 const HOSTS: [&str; 8] =
@@ -44,6 +42,16 @@ impl Disks {
         self.order(disk, "rescan").await
     }
 
+    /// Shows that nobody has the disk, or a part of it, exclusively. Nothing is written to it.
+    ///
+    /// # Errors
+    /// `Busy` where somebody has.
+    pub async fn free(&self, disk: &Disk) -> Result<()> {
+        let (subject, device) = (format!("the disk {}", disk.name), disk.device());
+        let free = move || device::open(&device, device::Open::Exclusive).map(drop);
+        self.asker.ask(&subject, super::PATIENCE, free).await
+    }
+
     /// Lets the kernel forget a SCSI disk that nobody has exclusively. Nothing is written to it: another disk may have taken
     /// its place.
     ///
@@ -51,10 +59,7 @@ impl Disks {
     /// `Busy` where it is in use; where sysfs refuses.
     pub async fn forget(&self, disk: &Disk) -> Result<()> {
         if disk.bus == Bus::Scsi {
-            let device = Device { path: disk.path.clone(), number: disk.number, size: Bytes::new(disk.size) };
-            let subject = format!("the disk {}", disk.name);
-            let free = move || device::open(&device, device::Open::Exclusive).map(drop);
-            self.asker.ask(&subject, super::PATIENCE, free).await?;
+            self.free(disk).await?;
         }
         self.order(disk, "delete").await
     }

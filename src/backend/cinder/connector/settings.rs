@@ -37,10 +37,6 @@ pub struct NodeSettings {
     pub sources: Vec<Source>,
     /// This server's availability zone, likewise.
     pub zone: Option<String>,
-    /// The segment of the topology that holds the zone; `None`: zones do not matter.
-    pub zone_key: Option<String>,
-    /// Volumes that a server can have at once.
-    pub per_server: Option<u32>,
     /// A directory with links as udev's `/dev/disk/by-id` has them, which are then believed before sysfs.
     pub by_id: Option<PathBuf>,
     /// The metadata service's document.
@@ -53,8 +49,6 @@ impl Default for NodeSettings {
             server: None,
             sources: Source::ALL.into(),
             zone: None,
-            zone_key: None,
-            per_server: None,
             by_id: None,
             metadata_url: "http://169.254.169.254/openstack/latest/meta_data.json".to_owned(),
         }

@@ -23,6 +23,7 @@ fn disk(name: &str, says: &[&str]) -> Disk {
             .collect(),
         silent: None,
         fault: None,
+        partitions: false,
     }
 }
 
