@@ -22,15 +22,14 @@ use tokio::time::Instant;
 
 use self::finder::{Found, Wanted};
 use self::identity::Identity;
+use super::IDENTITY;
 use super::config::CinderConfig;
 use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::host::disks::{Bus, Disk, Disks};
 use crate::host::uevent;
 use crate::metrics::Metrics;
-use crate::volume::{
-    Attachment, Bytes, Connection, Content, Health, HealthFault, HealthStatus, NativeId, Topology,
-};
+use crate::volume::{Attachment, Bytes, Connection, Content, Health, HealthFault, HealthStatus, NativeId};
 
 /// How long a disk may take to appear after the cloud has said that it is attached, or to show its new size.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,12 +95,14 @@ impl CinderConnector {
 #[async_trait]
 impl Connector for CinderConnector {
     async fn join(&self) -> Result<Presence> {
-        let learn = || identity::learn(&self.config.node, &self.disks, &self.metrics, false);
+        let config = &self.config;
+        let zones = config.zone_key.is_some() && !config.ignore_volume_az;
+        let learn = || identity::learn(&config.node, &self.disks, &self.metrics, zones);
         let identity = self.identity.get_or_try_init(learn).await?;
         Ok(Presence {
-            identity: Some(("nova".to_owned(), identity.server.clone())),
-            topology: Topology::default(),
-            max_volumes: room::volumes(&self.disks, self.config.per_server).await?,
+            identity: Some((IDENTITY.to_owned(), identity.server.clone())),
+            topology: config.place(identity.zone.as_deref()),
+            max_volumes: room::volumes(&self.disks, config.per_server).await?,
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::uuid::ServerId;
+
 /// A place where a server can learn its own id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -26,6 +28,16 @@ impl Source {
             Self::Metadata => "metadata",
         }
     }
+}
+
+/// A server's id from its text.
+///
+/// # Errors
+/// That it is none.
+pub fn server(text: &str) -> Result<String, String> {
+    let id =
+        ServerId::parse(text).ok_or_else(|| format!("{text:?} is no id of a server: Nova's are UUIDs"))?;
+    Ok(id.as_str().to_owned())
 }
 
 /// The node's part of the settings of a `cinder` back end.
