@@ -7,6 +7,7 @@
 pub mod attach;
 pub mod client;
 pub mod config;
+pub mod connector;
 mod create;
 pub mod credentials;
 mod delete;

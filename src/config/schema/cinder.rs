@@ -1,5 +1,7 @@
 //! The keys of a back end of kind `cinder`.
 
+mod node;
+
 use std::path::Path;
 
 use super::{Outside, count, values};
@@ -39,6 +41,7 @@ pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderCo
             }
         }
     }
+    config.node = node::read(section);
     if let Some(mut limits) = section.section("limits") {
         read_limits(&mut limits, &mut config);
         limits.finish();
