@@ -14,7 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("demo", &["client", "proto", "error", "volume", "host", "nix"]),
     ("probe", &["error"]),
     ("client", &["proto", "error", "tonic", "hyper_util"]),
-    ("config", &["document", "volume", "error", "backend::file", "node", "registrar"]),
+    ("config", &["document", "volume", "error", "backend::cinder", "backend::file", "node", "registrar"]),
     ("document", &["volume"]),
     (
         "csi",

@@ -14,6 +14,9 @@
     reason = "a test ends by panicking, and tells what it skipped"
 )]
 
+#[path = "openstack/volumes.rs"]
+mod volumes;
+
 use std::future::Future;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -30,6 +33,11 @@ use fairlead::backend::cinder::credentials::Source;
 use fairlead::backend::cinder::identity::{Microversion, Service, Session};
 use fairlead::backend::cinder::model::Status;
 use fairlead::error::{Error, Kind, Outcome};
+
+use volumes::{
+    a_volumes_life_is_cheap, the_back_end_makes_and_deletes_volumes,
+    the_back_end_tells_what_there_is_instead, two_controllers_make_one_volume,
+};
 
 type Work = fn(Cloud) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -79,6 +87,10 @@ fn main() -> ExitCode {
         refusals_are_told_apart,
         a_group_is_cut_at_once,
         a_volume_is_attached_and_detached,
+        the_back_end_makes_and_deletes_volumes,
+        the_back_end_tells_what_there_is_instead,
+        two_controllers_make_one_volume,
+        a_volumes_life_is_cheap,
     ];
     let trials = trials.map(|(name, work)| {
         let missing = there.is_err() || name.contains("attached") && cloud.server.is_none();
