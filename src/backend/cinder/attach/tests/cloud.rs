@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::backend::cinder::attach::Attacher;
+use crate::backend::cinder::attach::{Attacher, Patience};
 use crate::backend::cinder::client::Client;
 use crate::backend::cinder::config::CinderConfig;
 use crate::backend::cinder::credentials::Source;
@@ -324,7 +324,14 @@ impl Cloud {
         let client = Client::new(secret.session());
         let source = Source::Clouds { file: "/none".into(), cloud: None };
         let config = CinderConfig { per_server, ..CinderConfig::new(source) };
-        let attacher = Attacher::new(&client, &Watcher::new(&client), Arc::new(config));
+        let mut attacher = Attacher::new(&client, &Watcher::new(&client), config);
+        attacher.patience = Patience {
+            doubt: Duration::from_millis(1500),
+            early: Duration::from_millis(700),
+            grace: Duration::from_secs(4),
+            listed: Duration::from_secs(2),
+            freeing: Duration::from_secs(1),
+        };
         let cloud = Self { fake, _secret: secret, state, attacher, begin: Mutex::default() };
         for service in [
             crate::backend::cinder::identity::Service::Volume,
