@@ -72,7 +72,7 @@ struct Features {
 #[derive(Debug)]
 struct Cloud {
     client: Client,
-    config: Arc<CinderConfig>,
+    config: CinderConfig,
     session: Arc<Session>,
     watcher: Watcher,
     attacher: Attacher,
@@ -118,11 +118,10 @@ impl CinderBackend {
         let group_types = groups::consistent_types(&client, &config.consistent_group_types).await?;
         tokio::spawn(Session::watch(Arc::downgrade(&session)));
         let heritage = session.access().credentials().heritage;
-        let config =
-            Arc::new(CinderConfig { per_server: config.per_server.or(heritage.per_server), ..config });
+        let config = CinderConfig { per_server: config.per_server.or(heritage.per_server), ..config };
         let watcher = Watcher::new(&client);
         let cloud = Cloud {
-            attacher: Attacher::new(&client, &watcher, Arc::clone(&config)),
+            attacher: Attacher::new(&client, &watcher, config.clone()),
             watcher,
             client,
             config,
@@ -149,6 +148,8 @@ impl Backend for CinderBackend {
             clones: true,
             expansion: if self.cloud.features.grow_in_use { Expansion::Online } else { Expansion::Offline },
             modify: true,
+            // Cinder's read-only flag belongs to the volume, not to one attachment, so it is the node that makes the disk
+            // read-only.
             readonly_attach: true,
             multi_attach: self.cloud.types.any_shared(),
         }
