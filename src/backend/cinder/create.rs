@@ -100,7 +100,7 @@ impl Making<'_> {
     }
 
     /// The volume is there: it must be what was ordered, and the only one.
-    async fn end(&mut self, first: model::Volume, younger: Vec<model::Volume>) -> Result<Volume> {
+    async fn end(&self, first: model::Volume, mut younger: Vec<model::Volume>) -> Result<Volume> {
         let ours = self.made.as_ref() == Some(&first.id);
         let checked = self.check(&first);
         let checked = if ours { self.as_ordered(&first, checked).await } else { checked };
@@ -110,6 +110,11 @@ impl Making<'_> {
             }
             return Err(error);
         }
+        if let Some(own) = self.made.as_ref().filter(|own| **own != first.id) {
+            // Nobody else was given it, so it is waited for where it is still being made.
+            self.cloud.remove(own).await?;
+        }
+        younger.retain(|twin| self.made.as_ref() != Some(&twin.id));
         self.cloud.remove_twins(&self.name, &first.id, &younger).await;
         self.cloud.attacher.saw(&first);
         self.cloud.volume(&first)
