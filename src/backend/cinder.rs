@@ -7,6 +7,7 @@
 pub mod attach;
 pub mod client;
 pub mod config;
+pub mod connector;
 mod create;
 pub mod credentials;
 mod delete;
@@ -19,6 +20,7 @@ mod listing;
 pub mod model;
 mod modify;
 mod moment;
+mod newcomers;
 mod nodes;
 mod notes;
 mod parameters;
@@ -78,6 +80,7 @@ struct Cloud {
     features: Features,
     nodes: Nodes,
     turns: turns::Turns,
+    newcomers: newcomers::Newcomers,
     suspects: suspects::Suspects,
     types: explain::Types,
     /// Group types that promise consistent snapshots.
@@ -116,10 +119,11 @@ impl CinderBackend {
         let zones = client.volume_zones().await?;
         let group_types = groups::consistent_types(&client, &config.consistent_group_types).await?;
         tokio::spawn(Session::watch(Arc::downgrade(&session)));
+        let heritage = session.access().credentials().heritage;
+        let config = CinderConfig { per_server: config.per_server.or(heritage.per_server), ..config };
         let watcher = Watcher::new(&client);
-        let per_server = config.per_server.or_else(|| session.access().credentials().heritage.per_server);
         let cloud = Cloud {
-            attacher: Attacher::new(&client, &watcher, CinderConfig { per_server, ..config.clone() }),
+            attacher: Attacher::new(&client, &watcher, config.clone()),
             watcher,
             client,
             config,
@@ -127,6 +131,7 @@ impl CinderBackend {
             features,
             nodes: Nodes::default(),
             turns: turns::Turns::default(),
+            newcomers: newcomers::Newcomers::default(),
             suspects: suspects::Suspects::default(),
             types,
             group_types,
@@ -157,7 +162,7 @@ impl Backend for CinderBackend {
         let config = &self.cloud.config;
         Limits {
             sizes: config.sizes,
-            per_server: config.per_server.or_else(|| self.cloud.heritage().per_server),
+            per_server: config.per_server,
             volumes: config.max_volumes,
             bytes: config.max_bytes,
         }
@@ -187,11 +192,11 @@ impl Backend for CinderBackend {
 
     async fn attach(&self, order: &AttachOrder) -> Result<Attachment> {
         self.cloud.nodes.learn(&order.node);
-        self.cloud.attacher.attach(order).await
+        self.cloud.attacher.attach(order).await.map_err(|error| self.cloud.nodes.name_in(error))
     }
 
     async fn detach(&self, order: &DetachOrder) -> Result<()> {
-        self.cloud.attacher.detach(order).await
+        self.cloud.attacher.detach(order).await.map_err(|error| self.cloud.nodes.name_in(error))
     }
 
     async fn expand(&self, id: &NativeId, size: SizeRange) -> Result<Expanded> {

@@ -26,12 +26,12 @@ use crate::error::{Error, Kind, Outcome, Result};
 use crate::flight::phase;
 use crate::volume::{Attachment, Bytes, Connection, NodeId};
 
-use super::IDENTITY;
 use super::client::Client;
 use super::config::CinderConfig;
 use super::identity::{Microversion, Service};
 use super::model::{Status, Volume, VolumeAttachment};
 use super::watch::Watcher;
+use super::{IDENTITY, content};
 use begin::Begun;
 use limit::Limits;
 use memory::Memory;

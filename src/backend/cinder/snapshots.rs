@@ -31,7 +31,16 @@ impl Cloud {
     pub(super) async fn create_snapshot(&self, order: &SnapshotOrder) -> Result<Snapshot> {
         let copy = Copy::read(&order.parameters)?;
         let name = Name::new(&self.config, &order.name)?;
-        let _turn = self.turns.take(&format!("snapshot {}", name.cloud)).await;
+        let key = format!("snapshot {}", name.cloud);
+        let _turn = self.turns.take(&key).await;
+        let made = self.make_copy(copy, order, name).await;
+        // An earlier order of this name may still be carried out, so that nothing is final.
+        made.map_err(
+            |error| if self.suspects.has(&key) { error.with_outcome(Outcome::Unknown) } else { error },
+        )
+    }
+
+    async fn make_copy(&self, copy: Copy, order: &SnapshotOrder, name: Name) -> Result<Snapshot> {
         match copy {
             Copy::Snapshot => {
                 let made = make(&Snapshots { cloud: self, order, name }).await?;
@@ -269,6 +278,7 @@ async fn make<K: Kindred>(kind: &K) -> Result<K::Object> {
 /// After a lost answer: waits for what was ordered to appear. It is never ordered twice from here.
 async fn lost<K: Kindred>(kind: &K, error: Error) -> Result<()> {
     let until = Instant::now() + LATE;
+    kind.cloud().suspects.add(&format!("snapshot {}", kind.name().cloud));
     loop {
         let twins = look(kind).await?;
         if twins.first.is_some() || !twins.failed.is_empty() {

@@ -6,7 +6,7 @@
 
 mod ask;
 mod desk;
-mod pace;
+pub(super) mod pace;
 #[cfg(test)]
 mod tests;
 mod volumes;

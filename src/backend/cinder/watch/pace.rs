@@ -14,7 +14,7 @@ const FAILING: Duration = Duration::from_secs(5);
 
 /// The pause before the next look for who has waited for so long: a quarter of that, so that the time that is lost stays
 /// in proportion to the time that it took anyhow.
-pub(super) fn next(age: Duration) -> Duration {
+pub(in crate::backend::cinder) fn next(age: Duration) -> Duration {
     let longest = if age < Duration::from_secs(60) { SOON } else { LONG };
     (age / 4).clamp(SHORTEST, longest)
 }
