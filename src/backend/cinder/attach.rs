@@ -314,7 +314,7 @@ impl Attacher {
                     Stand::Moving | Stand::Free | Stand::Elsewhere(_) => None,
                 }
             };
-            match self.watcher.volume(job.volume, job.slice(slice), judge).await {
+            match self.watcher.volume_as_usual(job.volume, "attach", job.slice(slice), judge).await {
                 Err(error) if error.kind() == Kind::Timeout => {
                     if job.is_late() {
                         return Err(last.map_or(error, |volume| job.too_late("attaching", &volume)));

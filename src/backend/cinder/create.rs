@@ -65,7 +65,7 @@ struct Making<'a> {
 impl Making<'_> {
     async fn run(&mut self) -> Result<Volume> {
         let (began, mut since) = (Instant::now(), None);
-        let mut orders = 0;
+        let (mut orders, mut looks, mut ordered) = (0, 0, None::<Instant>);
         loop {
             let twins = match since {
                 None => self.cloud.twins(&self.name).await?,
@@ -77,8 +77,14 @@ impl Making<'_> {
             for volume in &twins.failed {
                 self.bury(volume).await?;
             }
+            looks += 1;
             match twins.first {
-                Some(first) if self.cloud.is_settled(&first) => return self.end(first, twins.younger).await,
+                Some(first) if self.cloud.is_settled(&first) => {
+                    if let Some(ordered) = ordered {
+                        self.cloud.newcomers.found(looks, ordered.elapsed());
+                    }
+                    return self.end(first, twins.younger).await;
+                }
                 Some(first) if first.status.is_error() => return Err(unusable(&first)),
                 Some(first) => {
                     self.check(&first)?;
@@ -89,13 +95,16 @@ impl Making<'_> {
                 None => {
                     orders += 1;
                     since = self.order().await?;
+                    (looks, ordered) = (0, Some(Instant::now()));
+                    tokio::time::sleep(self.cloud.newcomers.first()).await;
+                    continue;
                 }
             }
             if began.elapsed() > wait::LIMIT {
                 let text = format!("it is still being made after {:.0} s", began.elapsed().as_secs_f64());
                 return Err(Error::unknown(Kind::Timeout, text).with("name", &self.name.cloud));
             }
-            tokio::time::sleep(pace::next(began.elapsed())).await;
+            tokio::time::sleep(pace::next(ordered.unwrap_or(began).elapsed())).await;
         }
     }
 

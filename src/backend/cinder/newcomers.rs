@@ -12,12 +12,13 @@ use crate::backend::cinder::model::Volume;
 use crate::error::{Kind, Result};
 
 use super::notes::Name;
+use super::watch::pace::{self, Crowd, Habits};
 
 /// How far before the oldest volume that is waited for is listed: a twin may have been made since its name was looked for,
 /// and the clocks of the cloud's services differ.
 const MARGIN: Duration = Duration::from_secs(60);
-/// From one list for many to the next.
-const GAP: Duration = Duration::from_millis(300);
+/// What is waited for, to the pace.
+const HABIT: Option<&str> = Some("create");
 /// How long a cloud that does not list by time is not tried again.
 const PAUSE: Duration = Duration::from_secs(600);
 
@@ -27,6 +28,10 @@ pub(super) struct Newcomers {
     next: Mutex<Arc<Batch>>,
     /// Held by the one who lists; those who come meanwhile share the next list. When the last list for many began.
     turn: tokio::sync::Mutex<Option<Instant>>,
+    /// How long volumes take to be made.
+    habits: Mutex<Habits>,
+    /// How often is looked for many, and how many were found made since the last look.
+    crowd: Mutex<(Crowd, usize)>,
     /// Until when the cloud is not asked by time.
     unlisted: Mutex<Option<Instant>>,
 }
@@ -60,7 +65,7 @@ impl Newcomers {
             None => {
                 if let Some(last) = *last {
                     // Whoever comes until then shares the list.
-                    tokio::time::sleep_until(last + GAP).await;
+                    tokio::time::sleep_until(last + self.pause(&batch)).await;
                 }
                 let members = self.close(&batch);
                 if members.count < 2 {
@@ -77,6 +82,27 @@ impl Newcomers {
             Some(volumes) => Ok(volumes.iter().filter(|volume| name.is_of(*volume)).cloned().collect()),
             None => by_name().await,
         }
+    }
+
+    /// When to look first for a volume that was just ordered.
+    pub(super) fn first(&self) -> Duration {
+        let habits = self.habits.lock().unwrap_or_else(PoisonError::into_inner);
+        habits.first(HABIT).unwrap_or_else(|| pace::next(Duration::ZERO))
+    }
+
+    /// A volume was found made, after so many looks and so long after it was ordered.
+    pub(super) fn found(&self, looks: u32, age: Duration) {
+        self.habits.lock().unwrap_or_else(PoisonError::into_inner).learn(HABIT, looks, age);
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner).1 += 1;
+    }
+
+    /// From one list for many to the next.
+    fn pause(&self, batch: &Batch) -> Duration {
+        let waiting = batch.members.lock().unwrap_or_else(PoisonError::into_inner).count;
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = std::mem::take(&mut crowd.1);
+        crowd.0.learn(ended);
+        crowd.0.pause(waiting)
     }
 
     fn join(&self, since: SystemTime) -> Arc<Batch> {

@@ -132,7 +132,7 @@ impl Client {
         self.page(list(filters), limit, after).await
     }
 
-    /// At most `limit` of the volumes whose records were changed at this time or later; `None` where the cloud does not
+    /// At most `limit` of the volumes whose records were changed at this time or later, the last one first; `None` where the cloud does not
     /// know such a list. One that passes over the filter nonetheless is known by older volumes in its answer. A volume
     /// that was never changed since it was made is on no such list.
     ///
