@@ -34,7 +34,14 @@ impl Cloud {
         let name = Name::new(&self.config, &order.name)?;
         let turn = self.turns.take(&format!("volume {}", name.cloud)).await;
         let mut making = Making { cloud: self, order, class, name, made: None, failure: None };
-        let made = making.run().await;
+        let mut made = making.run().await;
+        if let (Err(error), Some(own)) = (&made, &making.made)
+            && error.outcome() == Outcome::Refused
+        {
+            // Nothing may be left of what this call ordered.
+            let removed = self.remove(own).await;
+            made = removed.and(made);
+        }
         let name = &making.name.cloud;
         drop(turn);
         // An earlier order of this name may still be carried out, so that nothing is final.
@@ -112,12 +119,10 @@ impl Making<'_> {
     async fn end(&self, first: model::Volume, mut younger: Vec<model::Volume>) -> Result<Volume> {
         let ours = self.made.as_ref() == Some(&first.id);
         let checked = self.check(&first);
-        let checked = if ours { self.as_ordered(&first, checked).await } else { checked };
-        if let Err(error) = checked {
-            if ours {
-                self.cloud.remove(&first.id).await?;
-            }
-            return Err(error);
+        if ours {
+            self.as_ordered(&first, checked).await?
+        } else {
+            checked?
         }
         if let Some(own) = self.made.as_ref().filter(|own| **own != first.id) {
             // Nobody else was given it, so it is waited for where it is still being made.
