@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::backend::cinder::config::CinderConfig;
 use crate::backend::file::FileConfig;
 use crate::document::{self, yaml};
 use crate::node::NodeConfig;
@@ -53,6 +54,8 @@ pub struct LogConfig {
 pub enum BackendConfig {
     /// Image files in a directory that every server sees.
     File(FileConfig),
+    /// A cloud with OpenStack's block storage.
+    Cinder(Box<CinderConfig>),
 }
 
 impl BackendConfig {
@@ -61,6 +64,7 @@ impl BackendConfig {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::File(_) => "file",
+            Self::Cinder(_) => "cinder",
         }
     }
 }

@@ -12,7 +12,7 @@ mod object;
 mod parameters;
 mod topology;
 
-pub use access::{Access, AccessKind, AccessMode, FsType, MountFlags};
+pub use access::{Access, AccessKind, AccessMode, FsType, MountFlags, Use};
 pub use attachment::{Attachment, Connection, Content};
 pub use bytes::{Bytes, SizeRange, SizeRules};
 pub use id::{BackendName, GroupSnapshotId, NativeId, SnapshotId, VolumeId};

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tonic::service::Routes;
 
+use crate::backend::cinder::connector::CinderConnector;
+use crate::backend::cinder::{CinderBackend, CinderConfig};
 use crate::backend::file::{FileBackend, FileConfig, FileConnector};
 use crate::backend::{Backend, Backends, Connector, Late, Metered, Opener};
 use crate::config::{BackendConfig, Config};
@@ -93,7 +95,7 @@ fn usable(readiness: &Readiness, parts: Vec<String>) -> Arc<dyn Fn() -> Result<(
 fn controller(config: &Config, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) -> Controller {
     let mut backends = Backends::builder().foreign(config.node.foreign.clone());
     for (name, settings) in &config.backends {
-        let late = Arc::new(Late::new(name.clone(), opener(config, name, settings)));
+        let late = Arc::new(Late::new(name.clone(), opener(config, name, settings, metrics)));
         parts.push(backend_part(name, Arc::clone(&late), metrics));
         let metered = Metered::new(name.clone(), late, Arc::clone(metrics));
         backends = backends.add(name.clone(), Arc::new(metered));
@@ -113,18 +115,42 @@ fn in_cluster(
     })
 }
 
+/// The segment by which the nodes that have a back end configured are known.
+fn segment(config: &Config, name: &BackendName) -> String {
+    format!("{}/{name}", config.driver_name)
+}
+
+/// The settings with a key for the zones of servers and volumes, a back end's own where the configuration names none: two
+/// clouds may have zones of the same name, and Kubernetes' own zones may be others.
+fn zoned(config: &Config, name: &BackendName, settings: &CinderConfig) -> CinderConfig {
+    let mut settings = settings.clone();
+    settings.zone_key.get_or_insert_with(|| segment(config, name));
+    settings
+}
+
 /// The settings with a place in the topology: where the configuration names none, a segment of the back end's own, so
 /// that the scheduler chooses only nodes that have it configured.
 fn placed(config: &Config, name: &BackendName, settings: &FileConfig) -> FileConfig {
     let mut settings = settings.clone();
     if settings.reach.0.is_empty() {
-        settings.reach.0.insert(format!("{}/{name}", config.driver_name), "reachable".to_owned());
+        settings.reach.0.insert(segment(config, name), "reachable".to_owned());
     }
     settings
 }
 
-fn opener(config: &Config, name: &BackendName, settings: &BackendConfig) -> Opener {
+fn opener(config: &Config, name: &BackendName, settings: &BackendConfig, metrics: &Arc<Metrics>) -> Opener {
     match settings {
+        BackendConfig::Cinder(settings) => {
+            let (name, settings, metrics) =
+                (name.clone(), zoned(config, name, settings), Arc::clone(metrics));
+            Box::new(move || {
+                let (name, settings, metrics) = (name.clone(), settings.clone(), Arc::clone(&metrics));
+                Box::pin(async move {
+                    let backend = CinderBackend::open(name.as_str(), settings, metrics).await?;
+                    Ok(Arc::new(backend) as Arc<dyn Backend>)
+                })
+            })
+        }
         BackendConfig::File(settings) => {
             let settings = placed(config, name, settings);
             Box::new(move || {
@@ -160,7 +186,7 @@ fn node(config: &Config, role: Role, metrics: &Arc<Metrics>, parts: &mut Vec<Par
     require(&host.missing_tools(&config.file_systems))?;
     let mut connectors: BTreeMap<BackendName, Arc<dyn Connector>> = BTreeMap::new();
     for (name, settings) in &config.backends {
-        let connector = connector(config, name, settings);
+        let connector = connector(config, name, settings, metrics);
         parts.push(node_part(name, Arc::clone(&connector), role, metrics));
         connectors.insert(name.clone(), connector);
     }
@@ -178,11 +204,19 @@ fn require(missing: &[String]) -> Result<()> {
     )))
 }
 
-fn connector(config: &Config, name: &BackendName, settings: &BackendConfig) -> Arc<dyn Connector> {
+fn connector(
+    config: &Config,
+    name: &BackendName,
+    settings: &BackendConfig,
+    metrics: &Arc<Metrics>,
+) -> Arc<dyn Connector> {
     match settings {
         BackendConfig::File(settings) => {
             let settings = placed(config, name, settings);
             Arc::new(FileConnector::new(settings, name.clone(), config.node.name.clone()))
+        }
+        BackendConfig::Cinder(settings) => {
+            Arc::new(CinderConnector::new(zoned(config, name, settings), Arc::clone(metrics)))
         }
     }
 }

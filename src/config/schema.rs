@@ -1,5 +1,6 @@
 //! The keys of the file, in the order of the documentation.
 
+mod cinder;
 mod kubernetes;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use crate::document::Faults;
 use crate::document::section::{Found, Section, text};
 use crate::document::yaml::{Entry, Node};
 use crate::node::NodeConfig;
-use crate::volume::{BackendName, Bytes, FsType, NodeId, Topology, nearest};
+use crate::volume::{BackendName, FsType, NodeId, Topology, nearest};
 
 use super::{BackendConfig, Config, Environment, LogConfig, LogFilter, LogFormat, Overrides, values};
 
@@ -21,7 +22,7 @@ const HTTP: &str = "127.0.0.1:9810";
 const GRACE_SECONDS: u64 = 25;
 const NODE_VARIABLE: &str = "NODE_NAME";
 /// The kinds of back ends that this build has.
-const KINDS: [&str; 1] = ["file"];
+const KINDS: [&str; 2] = ["cinder", "file"];
 
 /// Reads all keys. `None` where something that has no default is missing or wrong, which is then among the faults.
 pub fn read(
@@ -43,7 +44,7 @@ pub fn read(
     let kubernetes = kubernetes::read(&mut top, &outside);
     let foreign = top.parsed("foreign", backend_name);
     let node = node(&mut top, &outside, overrides, driver_name.as_deref().unwrap_or(DRIVER_NAME));
-    let backends = backends(&mut top, faults);
+    let backends = backends(&mut top, &outside);
     if let Some(foreign) = &foreign
         && let Some(backends) = &backends
         && !backends.names.contains(&foreign.value.as_str())
@@ -217,8 +218,8 @@ struct Configured<'a> {
     names: Vec<&'a str>,
 }
 
-fn backends<'a>(top: &mut Section<'a>, faults: &'a Faults) -> Option<Configured<'a>> {
-    let at = top.at();
+fn backends<'a>(top: &mut Section<'a>, outside: &Outside<'a>) -> Option<Configured<'a>> {
+    let (at, faults) = (top.at(), outside.faults);
     let Some(node) = top.node("backends") else {
         if !top.has("backends") {
             top.fault(at, "\"backends\" is missing: configure at least one back end".to_owned());
@@ -234,12 +235,10 @@ fn backends<'a>(top: &mut Section<'a>, faults: &'a Faults) -> Option<Configured<
         found.names.push(&entry.key);
         let name =
             backend_name(&entry.key).map_err(|text| faults.add(entry.at, format!("\"backends\": {text}")));
-        let Some(config) = backend(entry, faults) else { continue };
-        let BackendConfig::File(new) = &config;
-        let twin = found.list.iter().find(|(_, BackendConfig::File(old))| old.directory == new.directory);
-        if let Some((twin, _)) = twin {
-            let text =
-                format!("the back ends {:?} and {:?} have the same directory", twin.as_str(), entry.key);
+        let Some(config) = backend(entry, outside) else { continue };
+        let twin = found.list.iter().find_map(|(name, old)| Some((name, same(old, &config)?)));
+        if let Some((twin, what)) = twin {
+            let text = format!("the back ends {:?} and {:?} have the same {what}", twin.as_str(), entry.key);
             faults.add(entry.at, format!("{text}: give each its own"));
         }
         if let Ok(name) = name {
@@ -249,7 +248,21 @@ fn backends<'a>(top: &mut Section<'a>, faults: &'a Faults) -> Option<Configured<
     Some(found)
 }
 
-fn backend(entry: &Entry, faults: &Faults) -> Option<BackendConfig> {
+/// What two back ends have in common that each must have for itself.
+fn same(one: &BackendConfig, other: &BackendConfig) -> Option<&'static str> {
+    match (one, other) {
+        (BackendConfig::File(one), BackendConfig::File(other)) => {
+            (one.directory == other.directory).then_some("directory")
+        }
+        (BackendConfig::Cinder(one), BackendConfig::Cinder(other)) => (one.source == other.source
+            && one.choice.region == other.choice.region)
+            .then_some("cloud and region"),
+        _ => None,
+    }
+}
+
+fn backend(entry: &Entry, outside: &Outside<'_>) -> Option<BackendConfig> {
+    let faults = outside.faults;
     let mut section = Section::new(&format!("backends.{}", entry.key), &entry.node, faults)?;
     let kind = section.text("kind");
     match kind {
@@ -257,6 +270,11 @@ fn backend(entry: &Entry, faults: &Faults) -> Option<BackendConfig> {
             let config = file(&mut section, faults);
             section.finish();
             config.map(BackendConfig::File)
+        }
+        Some(Found { value: "cinder", .. }) => {
+            let config = cinder::read(&mut section, outside);
+            section.finish();
+            Some(BackendConfig::Cinder(Box::new(config)))
         }
         Some(Found { value, at }) => {
             // Which other keys are right depends on the kind, so they are not judged.
@@ -286,12 +304,7 @@ fn file(section: &mut Section<'_>, faults: &Faults) -> Option<FileConfig> {
         config.per_server =
             count(&mut limits, "perServer", u64::from(u32::MAX)).and_then(|n| u32::try_from(n).ok());
         config.max_volumes = count(&mut limits, "volumes", i64::MAX.cast_unsigned());
-        let size = |text: &str| match text.parse::<Bytes>() {
-            Ok(Bytes::ZERO) => Err("0 leaves no room: leave the key out for no limit".to_owned()),
-            Ok(size) => Ok(size),
-            Err(error) => Err(error.to_string()),
-        };
-        config.max_bytes = limits.number_or_text("bytes", size).map(|found| found.value);
+        config.max_bytes = limits.number_or_text("bytes", values::room).map(|found| found.value);
         limits.finish();
     }
     if let Some(found) = section.number("thinFactor", values::factor) {

@@ -39,8 +39,7 @@ fn the_smallest_file_gives_the_documented_defaults() {
     assert_eq!(config.node.name, "machine");
     assert_eq!(config.file_systems, FsType::ALL);
     assert_eq!(config.kubelet_dir, None);
-    let BackendConfig::File(file) = &config.backends[0].1;
-    assert_eq!(*file, FileConfig::new(PathBuf::from("/data")));
+    assert_eq!(config.backends[0].1, BackendConfig::File(FileConfig::new(PathBuf::from("/data"))));
 }
 
 #[test]
@@ -123,7 +122,7 @@ node:
   kubeletDir: ../kubelet
 backends:
   A: {kind: file, directory: data}
-  b: {kind: cinder, cloud: east}
+  b: {kind: swift, cloud: east}
   c: {kind: file, directory: /c, limits: {perserver: 3, volumes: -1, bytes: ten}, thinFactor: 0.5}
   d: {directory: /d}
   e: [1]
@@ -149,12 +148,12 @@ backends:
         r#"f.yaml:15:15: "node.kubeletDir": "../kubelet" is no absolute path without"#,
         r#"f.yaml:17:3: "backends": "A" is no back-end name"#,
         r#"f.yaml:17:30: "backends.A.directory": "data" is no absolute path"#,
-        r#"f.yaml:18:13: kind "cinder" is not built in; known: file"#,
+        r#"f.yaml:18:13: kind "swift" is not built in; known: cinder, file"#,
         r#"f.yaml:19:43: the key "backends.c.limits.perserver" is not known (did you mean "perServer"?)"#,
         r#"f.yaml:19:66: "backends.c.limits.volumes": "-1" is no whole number"#,
         r#"f.yaml:19:77: "backends.c.limits.bytes": "ten" is no size"#,
         r#"f.yaml:19:95: "backends.c.thinFactor": "0.5" is no number from 1.0 to 1000"#,
-        r#"f.yaml:20:6: "backends.d.kind" is missing; known: file"#,
+        r#"f.yaml:20:6: "backends.d.kind" is missing; known: cinder, file"#,
         r#"f.yaml:21:6: "backends.e" must be a mapping of keys to values, not a list"#,
         r#"f.yaml:22:6: "backends.f.directory" is missing"#,
         r#"f.yaml:23:3: the back ends "c" and "g" have the same directory"#,
@@ -399,4 +398,91 @@ fn the_example_is_good_and_says_the_defaults() {
     let default = good(SMALLEST);
     assert_eq!(example.differences(&default), ["node", "backends"]);
     assert_eq!(example.log, default.log);
+}
+
+#[test]
+fn a_cloud_is_configured_without_its_credentials_being_there() {
+    use crate::backend::cinder::CinderConfig;
+    use crate::backend::cinder::config::{Interface, Source};
+    let cinder = |keys: &str| {
+        let text = format!("backends: {{east: {{kind: cinder{keys}}}}}\n");
+        match good(&text).backends.remove(0).1 {
+            BackendConfig::Cinder(config) => *config,
+            other => panic!("{other:?}"),
+        }
+    };
+    let default = Source::Clouds { file: PathBuf::from("/etc/openstack/clouds.yaml"), cloud: None };
+    assert_eq!(cinder(""), CinderConfig::new(default));
+    let all = cinder(
+        ", cloudsFile: /no/such/file, cloud: c, region: r, interface: internalURL, clusterId: prod, namePrefix: p-, \
+         ignoreVolumeAZ: true, topologyKey: example.org/zone, type: fast, availability: az1, \
+         limits: {perServer: 14, volumes: 50, bytes: 10TiB, sizes: {min: 75GiB, max: 1TiB, default: 100GiB}}, \
+         rates: {read: {perSecond: 0.5, burst: 3}, write: {burst: 1}}",
+    );
+    assert_eq!(
+        all.source,
+        Source::Clouds { file: PathBuf::from("/no/such/file"), cloud: Some("c".to_owned()) }
+    );
+    assert_eq!(all.choice.interface, Some(Interface::Internal));
+    assert_eq!(
+        (all.per_server, all.max_volumes, all.max_bytes),
+        (Some(14), Some(50), Some(Bytes::gib(10 << 10)))
+    );
+    assert_eq!(
+        (all.sizes.min, all.sizes.default, all.sizes.step),
+        (Bytes::gib(75), Bytes::gib(100), Bytes::gib(1))
+    );
+    assert_eq!((all.rates.read.per_second, all.rates.read.burst, all.rates.write.per_second), (0.5, 3, 25.0));
+    assert!(all.ignore_volume_az && all.zone_key.as_deref() == Some("example.org/zone"));
+    let files = vec![PathBuf::from("/a"), PathBuf::from("/b")];
+    assert_eq!(cinder(", cloudConfFile: [/a, /b]").source, Source::Conf { files, cloud: None });
+    assert!(matches!(cinder(", cloudConfFile: /a").source, Source::Conf { .. }));
+    assert!(matches!(cinder(", environment: true").source, Source::Environment(_)));
+}
+
+#[test]
+fn every_fault_of_a_cloud_is_told() {
+    let found = faults(
+        "backends:
+  east:
+    kind: cinder
+    cloudsFile: clouds.yaml
+    cloudConfFile: /b
+    environment: true
+    cloud: x
+    interface: outer
+    clusterId: ''
+    namePrefix: 'a b'
+    ignoreVolumeAZ: maybe
+    topologyKey: '/zone'
+    perServer: 3
+    limits: {perServer: 0, bytes: 0, sizes: {step: 1MiB, min: 4GiB, max: 2GiB}}
+    rates: {read: {perSecond: 0}}
+  west: {kind: cinder}
+  wset: {kind: cinder}
+  far: {kind: cindre}
+",
+    );
+    let text = found.join("\n");
+    for part in [
+        "f.yaml:4:17: \"backends.east.cloudsFile\": \"clouds.yaml\" is no absolute path",
+        "\"backends.east.cloudConfFile\" and \"backends.east.environment\" both say where the credentials are",
+        "the environment names its own cloud",
+        "\"outer\" is no interface",
+        "\"\" names no cluster",
+        "\"backends.east.namePrefix\"",
+        "\"maybe\" is neither true nor false",
+        "\"backends.east.topologyKey\"",
+        "the key \"backends.east.perServer\" is not known",
+        "\"backends.east.limits.perServer\"",
+        "0 leaves no room",
+        "1 MiB is no whole number of gibibytes",
+        "min 4 GiB, default 4 GiB and max 2 GiB must follow each other",
+        "\"0\" is no number of calls in a second",
+        "the back ends \"west\" and \"wset\" have the same cloud and region",
+        "did you mean \"cinder\"?",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert_eq!(found.len(), 16, "{text}");
 }

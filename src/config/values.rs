@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::registrar;
+use crate::volume::Bytes;
 
 /// The longest socket path: `sun_path` has 108 bytes, the last of which is zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -196,6 +197,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn count(text: &str, max: u64) -> Result<u64, String> {
     let number: Option<u64> = text.parse().ok().filter(|number| (1..=max).contains(number));
     number.ok_or_else(|| format!("{text:?} is no whole number from 1 to {max}"))
+}
+
+/// A limit of bytes.
+pub fn room(text: &str) -> Result<Bytes, String> {
+    match text.parse::<Bytes>() {
+        Ok(Bytes::ZERO) => Err("0 leaves no room: leave the key out for no limit".to_owned()),
+        Ok(size) => Ok(size),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// A number from 1 to 1000, with or without a fraction.

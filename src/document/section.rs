@@ -129,6 +129,14 @@ impl<'a> Section<'a> {
         Some(items.iter().filter_map(|item| text(&name, item, self.faults)).collect())
     }
 
+    /// The texts under a key that is a list or, for one alone, a text.
+    pub fn texts_or_text(&mut self, key: &'static str) -> Option<Vec<Found<&'a str>>> {
+        match self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node.value) {
+            Some(Value::Sequence(_)) => self.texts(key),
+            _ => self.text(key).map(|found| vec![found]),
+        }
+    }
+
     /// The entries of a mapping whose keys are the user's own.
     pub fn entries(&mut self, key: &'static str) -> Option<&'a [Entry]> {
         Some(self.section(key)?.into_entries())

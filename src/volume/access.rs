@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -46,6 +47,59 @@ impl AccessMode {
         !matches!(self, Self::SingleNodeSingleWriter | Self::SingleNodeWriter | Self::SingleNodeReaderOnly)
     }
 }
+
+/// How a node uses a volume, as far as it matters to other nodes. As text: the mode, with ` ro` after it where the node
+/// must not write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// By how many nodes and writers.
+    pub mode: AccessMode,
+    /// Whether this node must not write, whatever the mode allows.
+    pub readonly: bool,
+}
+
+impl Use {
+    /// Whether this node may write.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        !self.readonly && !self.mode.read_only()
+    }
+
+    /// Whether two nodes may have a volume at once.
+    #[must_use]
+    pub fn goes_with(self, other: Self) -> bool {
+        let both = |mode| self.mode == mode && other.mode == mode;
+        self.mode.multi_node()
+            && other.mode.multi_node()
+            && (!self.writes() && !other.writes()
+                || both(AccessMode::MultiNodeMultiWriter)
+                || both(AccessMode::MultiNodeSingleWriter) && !(self.writes() && other.writes()))
+    }
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.mode.serialize(&mut *f)?;
+        f.write_str(if self.readonly { READONLY } else { "" })
+    }
+}
+
+impl FromStr for Use {
+    type Err = Error;
+
+    /// # Errors
+    /// `Internal`: only what this driver wrote is read.
+    fn from_str(text: &str) -> Result<Self> {
+        let (mode, readonly) = text.strip_suffix(READONLY).map_or((text, false), |mode| (mode, true));
+        let mode: Result<_, serde::de::value::Error> = AccessMode::deserialize(mode.into_deserializer());
+        let mode = mode.map_err(|error| {
+            Error::internal(format!("{text:?} does not say how a volume is used")).caused_by(error)
+        })?;
+        Ok(Self { mode, readonly })
+    }
+}
+
+const READONLY: &str = " ro";
 
 /// The file systems that the driver makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -146,5 +200,41 @@ impl Access {
     #[must_use]
     pub const fn is_block(&self) -> bool {
         matches!(self.kind, AccessKind::Block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used(text: &str) -> Use {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_use_is_read_as_it_was_written() {
+        for text in ["single-node-writer", "multi-node-multi-writer ro", "single-node-single-writer ro"] {
+            assert_eq!(used(text).to_string(), text);
+        }
+        for bad in ["", "ro", " ro", "multi", "multi-node-multi-writer rw"] {
+            assert!(bad.parse::<Use>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn two_nodes_share_only_where_both_allow_it() {
+        let cases = [
+            ("multi-node-multi-writer", "multi-node-multi-writer", true),
+            ("multi-node-multi-writer", "single-node-writer", false),
+            ("multi-node-multi-writer", "multi-node-reader-only", false),
+            ("multi-node-multi-writer ro", "multi-node-reader-only", true),
+            ("multi-node-single-writer", "multi-node-single-writer", false),
+            ("multi-node-single-writer", "multi-node-single-writer ro", true),
+            ("single-node-writer", "single-node-writer ro", false),
+        ];
+        for (one, other, together) in cases {
+            assert_eq!(used(one).goes_with(used(other)), together, "{one} {other}");
+            assert_eq!(used(other).goes_with(used(one)), together, "{other} {one}");
+        }
     }
 }

@@ -53,6 +53,14 @@ pub enum Connection {
         /// The image, relative to the back end's directory on the node.
         image: PathBuf,
     },
+    /// A disk that the hypervisor plugs into the node.
+    Disk {
+        /// What it says of itself: its serial, or as much of that as its bus can carry.
+        serial: String,
+        /// Where the cloud believes that the node sees it, such as `/dev/vdb`. A hint, and often wrong.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<String>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,6 +108,15 @@ impl Attachment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugged_disk_is_told_by_what_it_says_of_itself() {
+        let json = r#"{"version":1,"nonce":"7","size":1073741824,"content":"new","readonly":false,"connection":{"kind":"disk","serial":"cb49b381"}}"#;
+        let context = BTreeMap::from([(KEY.to_owned(), json.to_owned())]);
+        let attachment = Attachment::from_context(&context).unwrap();
+        assert_eq!(attachment.connection, Connection::Disk { serial: "cb49b381".into(), device: None });
+        assert_eq!(attachment.to_context().unwrap(), context);
+    }
 
     #[test]
     fn round_trips_through_publish_context() {

@@ -1,8 +1,21 @@
-//! What an operator can set for a back end of kind `cinder`.
+//! What an operator can set for a back end of kind `cinder`. A node gets the same settings and reads no credentials.
 
-use crate::http::Rates;
+use std::path::Path;
 
-use super::credentials::{Choice, Source};
+use super::connector::settings::NodeSettings;
+use crate::volume::{Bytes, SizeRules, Topology};
+
+pub use super::credentials::{Choice, Interface, Source, Variables};
+pub use crate::http::{Rate, Rates};
+
+/// Where `clouds.yaml` is when nothing else is said, as for all tools of OpenStack.
+pub const CLOUDS_FILE: &str = "/etc/openstack/clouds.yaml";
+/// Whose the volumes are when nothing else is said.
+pub const CLUSTER: &str = "kubernetes";
+/// The value of the place's segment where zones do not matter.
+const REACHABLE: &str = "reachable";
+/// The longest value of a Kubernetes label.
+const LONGEST_LABEL: usize = 63;
 
 /// Settings of one `cinder` back end.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,12 +28,106 @@ pub struct CinderConfig {
     pub rates: Rates,
     /// Volumes that one server can have at once, where the operator knows better than the cloud tells.
     pub per_server: Option<u32>,
+    /// Volumes of this cluster all together, beside the cloud's own quota.
+    pub max_volumes: Option<u64>,
+    /// Bytes of this cluster's volumes all together, beside the cloud's own quota.
+    pub max_bytes: Option<Bytes>,
+    /// Sizes that the cloud can make: multiples of a gibibyte.
+    pub sizes: SizeRules,
+    /// Whose the volumes are: those of other clusters in the same project are neither listed nor cleaned up.
+    pub cluster: String,
+    /// What the cloud's names begin with, before the CSI name.
+    pub name_prefix: String,
+    /// The key of the segment that tells in which zone a server or a volume is; `None`: everything is reached from
+    /// everywhere.
+    pub zone_key: Option<String>,
+    /// Whether a volume of any zone can be reached from each server, and zones are left to the cloud.
+    pub ignore_volume_az: bool,
+    /// The type of volumes whose StorageClass names none; `None`: the cloud's default.
+    pub volume_type: Option<String>,
+    /// The zone of volumes for which neither their StorageClass nor their place names one.
+    pub availability_zone: Option<String>,
+    /// Group types whose snapshots show all volumes at one moment, as the operator knows: clouds do not tell users.
+    pub consistent_group_types: Vec<String>,
+    /// What nodes alone read.
+    pub node: NodeSettings,
 }
 
 impl CinderConfig {
     /// The defaults, with credentials from there.
     #[must_use]
     pub fn new(source: Source) -> Self {
-        Self { source, choice: Choice::default(), rates: Rates::default(), per_server: None }
+        let gib = Bytes::gib(1);
+        Self {
+            source,
+            choice: Choice::default(),
+            rates: Rates::default(),
+            per_server: None,
+            max_volumes: None,
+            max_bytes: None,
+            sizes: SizeRules { min: gib, max: Bytes::gib(1 << 20), step: gib, default: gib },
+            cluster: CLUSTER.to_owned(),
+            name_prefix: String::new(),
+            zone_key: None,
+            ignore_volume_az: false,
+            volume_type: None,
+            availability_zone: None,
+            consistent_group_types: Vec::new(),
+            node: NodeSettings::default(),
+        }
+    }
+
+    /// The credentials of a `clouds.yaml`.
+    #[must_use]
+    pub fn clouds(file: &Path, cloud: Option<String>) -> Source {
+        Source::Clouds { file: file.to_owned(), cloud }
+    }
+
+    /// The place of a server or volume in this zone, in this back end's own segment. Nodes and the controller both say
+    /// it with this function, so that they mean the same.
+    #[must_use]
+    pub fn place(&self, zone: Option<&str>) -> Topology {
+        let Some(key) = &self.zone_key else { return Topology::default() };
+        let value = match zone {
+            Some(zone) if !self.ignore_volume_az => label(zone),
+            _ => REACHABLE.to_owned(),
+        };
+        Topology([(key.clone(), value)].into())
+    }
+}
+
+/// A zone's name as the value of a Kubernetes label: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit
+/// at both ends. Most names are that as they are.
+#[must_use]
+pub fn label(zone: &str) -> String {
+    let sound = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    let text: String = zone.chars().map(sound).collect();
+    let ends = |c: char| !c.is_ascii_alphanumeric();
+    let text = text.trim_start_matches(ends);
+    text.get(..LONGEST_LABEL.min(text.len())).unwrap_or_default().trim_end_matches(ends).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_and_volumes_of_one_zone_meet() {
+        let mut config = CinderConfig::new(CinderConfig::clouds(Path::new("/c.yaml"), None));
+        assert!(config.place(Some("az1")).0.is_empty());
+        config.zone_key = Some("csi.fairlead.dev/east".to_owned());
+        let place = config.place(Some("az 1 (old)"));
+        assert_eq!(place.0["csi.fairlead.dev/east"], "az_1__old");
+        assert!(!config.place(Some("az2")).contains(&place));
+        config.ignore_volume_az = true;
+        assert_eq!(config.place(Some("az1")), config.place(None));
+    }
+
+    #[test]
+    fn a_zone_becomes_a_label() {
+        assert_eq!(label("nova"), "nova");
+        assert_eq!(label("_ä.b-"), "b");
+        assert_eq!(label(&"x".repeat(70)).len(), 63);
+        assert_eq!(label("..."), "");
     }
 }

@@ -39,6 +39,29 @@ fn zone(time: &str) -> Option<(&str, i64)> {
     Some((clock, sign * (hours * 3600 + minutes * 60)))
 }
 
+/// A time as the filters of lists want it: UTC, whole seconds, rounded down. Times before 1970 are its begin.
+#[must_use]
+pub fn show(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (day, second) = (i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2), seconds % 86_400);
+    let (year, month, day) = date(day);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+}
+
+/// The date so many days from 1970-01-01: the inverse of [`days`].
+const fn date(day: i64) -> (i64, i64, i64) {
+    let day = day + 719_468;
+    let era = day.div_euclid(146_097);
+    let of_era = day.rem_euclid(146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let since_march = (5 * of_year + 2) / 153;
+    let month = if since_march < 10 { since_march + 3 } else { since_march - 9 };
+    let year = year + era * 400;
+    (if month <= 2 { year + 1 } else { year }, month, of_year - (153 * since_march + 2) / 5 + 1)
+}
+
 fn number(text: &str, digits: usize) -> Option<i64> {
     let sound = (1..=digits).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     sound.then(|| text.parse().ok())?
@@ -84,6 +107,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_shown_is_read_again(seconds in 0_u64..253_402_300_800) {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            prop_assert_eq!(parse(&show(time)), Some(time));
+        }
+
         #[test]
         fn no_text_hurts(text in "\\PC{0,40}") {
             if let Some(moment) = parse(&text) {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::volume::{AccessMode, Bytes, Content, NativeId, NodeId, Source};
+use crate::volume::{AccessMode, Bytes, Content, NativeId, NodeId, Source, Use};
 
 /// The version of the directory and of every file in it.
 const VERSION: u32 = 1;
@@ -86,7 +86,11 @@ pub(super) struct AttachmentRecord {
 impl AttachmentRecord {
     /// Whether the node can write through it.
     pub(super) fn writes(&self) -> bool {
-        !self.readonly && !self.mode.read_only()
+        self.usage().writes()
+    }
+
+    pub(super) fn usage(&self) -> Use {
+        Use { mode: self.mode, readonly: self.readonly }
     }
 }
 

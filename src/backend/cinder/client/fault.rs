@@ -16,8 +16,9 @@ const STATES: [&str; 6] = [
     "Invalid GroupSnapshot:",
     "Invalid input received: Invalid volume:",
 ];
-/// What Nova says where a server has all the disks that it can have.
-const DISKS: &str = "maximum allowed number of disk devices";
+/// What Nova and Cyclades say where a server has all the disks that it can have.
+const DISKS: [&str; 2] =
+    ["maximum allowed number of disk devices", "Maximum volumes per server limit reached"];
 
 /// The answer, where it is none of the refusals.
 ///
@@ -38,14 +39,15 @@ fn refusal(answer: &Answer) -> Error {
     };
     let throttled = status == 429 || answer.retry_after().is_some_and(|wait| !wait.is_zero());
     let (kind, outcome) = match status {
+        400 | 403 if DISKS.iter().any(|full| message.contains(full)) => {
+            (Kind::ResourceExhausted, Outcome::Refused)
+        }
         400 if STATES.iter().any(|state| message.starts_with(state)) => {
             (Kind::FailedPrecondition, Outcome::Refused)
         }
         400 => (Kind::InvalidArgument, Outcome::Refused),
         401 => (Kind::Unauthenticated, Outcome::Unknown),
-        403 if message.contains(DISKS) || message.contains("Quota exceeded") => {
-            (Kind::ResourceExhausted, Outcome::Refused)
-        }
+        403 if message.contains("Quota exceeded") => (Kind::ResourceExhausted, Outcome::Refused),
         403 => (Kind::PermissionDenied, Outcome::Refused),
         404 => (Kind::NotFound, Outcome::Refused),
         405 | 406 | 501 => (Kind::Unsupported, Outcome::Refused),

@@ -1,5 +1,7 @@
 //! Lists, page by page.
 
+use std::time::SystemTime;
+
 use serde_json::{Map, Value};
 
 use crate::backend::cinder::model::Listed;
@@ -23,6 +25,8 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The id after which the next page begins; `None` at the end.
     pub next: Option<String>,
+    /// When it was answered, by the cloud's clock.
+    pub date: SystemTime,
 }
 
 impl Client {
@@ -47,7 +51,7 @@ impl Client {
         });
         // The link itself names a host that is often not reachable from here; what counts is the last id.
         let next = items.last().filter(|_| more).map(|item| item.id().to_owned());
-        Ok(Page { next: next.filter(|next| Some(next.as_str()) != after), items })
+        Ok(Page { next: next.filter(|next| Some(next.as_str()) != after), items, date: answer.date() })
     }
 
     /// All pages.

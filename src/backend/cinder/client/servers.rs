@@ -37,17 +37,23 @@ impl Client {
     }
 
     /// Begins to attach a volume; a failure after this answer is told by nobody. `shared`: the volume's type lets several
-    /// servers have it. Never sent twice by itself.
+    /// servers have it. Never sent twice by itself. Answers what Nova put on the server's list, where it says so (not from
+    /// 2.101 on).
     ///
     /// # Errors
     /// `NotFound` for server or volume; `FailedPrecondition` for the volume's state; `Busy` for the server's;
     /// `ResourceExhausted` where the server has all the disks that it can have.
-    pub async fn attach_volume(&self, server: &str, volume: &str, shared: bool) -> Result<()> {
+    pub async fn attach_volume(
+        &self,
+        server: &str,
+        volume: &str,
+        shared: bool,
+    ) -> Result<Option<ServerAttachment>> {
         let body = json!({"volumeAttachment": {"volumeId": volume}});
         let call = call(Method::POST, "attach volume", &["servers", server, ATTACHMENTS]);
         let call = if shared { call.need(SHARED) } else { call };
-        // The body differs between versions, and has nothing that is not better asked for.
-        self.send(&call.body(body).within(ATTACH)).await.map(drop)
+        let answer = self.send(&call.body(body).within(ATTACH)).await?;
+        Ok(super::take(&answer, "volumeAttachment").ok())
     }
 
     /// Begins to detach a volume; it is detached once neither Cinder nor Nova has it on the server.

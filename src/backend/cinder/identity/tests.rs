@@ -83,7 +83,7 @@ impl Secret {
         std::fs::rename(new, self.file()).unwrap();
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.0.path().join("clouds.yaml")
     }
 

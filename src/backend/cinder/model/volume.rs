@@ -45,6 +45,9 @@ pub struct Volume {
     /// When it was made.
     #[serde(default, deserialize_with = "lenient::time")]
     pub created_at: Option<SystemTime>,
+    /// When its record was last changed, to the second; `None`: never since it was made.
+    #[serde(default, deserialize_with = "lenient::time")]
+    pub updated_at: Option<SystemTime>,
     /// Whether several servers can have it.
     #[serde(default, deserialize_with = "lenient::truth")]
     pub multiattach: bool,
@@ -297,6 +300,12 @@ pub struct Group {
     pub name: Option<String>,
     /// Its state.
     pub status: Status,
+    /// For people; here also for ourselves.
+    #[serde(default, deserialize_with = "lenient::maybe_text")]
+    pub description: Option<String>,
+    /// When it was made.
+    #[serde(default, deserialize_with = "lenient::time")]
+    pub created_at: Option<SystemTime>,
     /// Its type's id.
     #[serde(default, deserialize_with = "lenient::maybe_text")]
     pub group_type: Option<String>,

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::host::files;
 use crate::host::lock::Mode;
-use crate::volume::{AccessMode, Attachment, Connection, NativeId};
+use crate::volume::{Attachment, Connection, NativeId};
 
 impl Client {
     fn attachment_path(&self, node: &str, volume: &NativeId) -> PathBuf {
@@ -166,7 +166,7 @@ impl Client {
         for other in self.attached(&order.volume)? {
             if other.node.name() == node {
                 known = Some(other);
-            } else if !compatible(&other, &wanted) {
+            } else if !other.usage().goes_with(wanted.usage()) {
                 return Err(Error::precondition(format!(
                     "it is attached to {} as {:?}{}, which does not go with {:?}{} here: detach it there first",
                     other.node.name(),
@@ -263,7 +263,11 @@ impl Client {
         told: &Attachment,
     ) -> Result<AttachmentRecord> {
         self.record::<VolumeRecord>(Class::Volume, volume)?.ok_or_else(|| missing(volume))?;
-        let Connection::Loop { image } = &told.connection;
+        let Connection::Loop { image } = &told.connection else {
+            return Err(
+                Error::invalid("the attachment is of another kind of back end").with("volume", volume)
+            );
+        };
         if *image != relative_image(volume) {
             return Err(Error::invalid(format!(
                 "the attachment names the image {}, which is not this volume's",
@@ -291,14 +295,4 @@ fn relative_image(volume: &NativeId) -> PathBuf {
 /// Whether a repeated order is the same.
 fn same(known: &AttachmentRecord, wanted: &AttachmentRecord) -> bool {
     (known.mode, known.block, known.readonly) == (wanted.mode, wanted.block, wanted.readonly)
-}
-
-/// Whether two nodes may have a volume at once.
-fn compatible(one: &AttachmentRecord, other: &AttachmentRecord) -> bool {
-    let both = |mode| one.mode == mode && other.mode == mode;
-    one.mode.multi_node()
-        && other.mode.multi_node()
-        && (!one.writes() && !other.writes()
-            || both(AccessMode::MultiNodeMultiWriter)
-            || both(AccessMode::MultiNodeSingleWriter) && !(one.writes() && other.writes()))
 }

@@ -1,0 +1,450 @@
+//! Attaching volumes to servers, and taking them off again.
+//!
+//! Cinder and Nova each keep a record of who has a volume, and change them one after the other. A volume is attached once
+//! Cinder has it in use by the server and Nova has it on the server's list; it is detached once neither has. What Nova
+//! answers to an attach is its entry on the list; where that answer is lost, or the attach was another's, the list is
+//! asked for.
+
+mod begin;
+mod detach;
+mod leftover;
+mod limit;
+mod memory;
+mod queue;
+mod stand;
+#[cfg(test)]
+mod tests;
+mod uses;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::backend::AttachOrder;
+use crate::error::{Error, Kind, Outcome, Result};
+use crate::flight::phase;
+use crate::volume::{Attachment, Bytes, Connection, NodeId};
+
+use super::IDENTITY;
+use super::client::Client;
+use super::config::CinderConfig;
+use super::identity::{Microversion, Service};
+use super::model::{Status, Volume, VolumeAttachment};
+use super::watch::Watcher;
+use begin::Begun;
+use limit::Limits;
+use memory::Memory;
+use queue::Queues;
+use stand::{Stand, stand};
+
+pub use limit::PROPERTY;
+pub use uses::{CONTENT, DATA};
+
+/// From here on Cinder tells which service holds a volume.
+const SERVICE: Microversion = Microversion(3, 48);
+/// How long an attach or detach is waited for. Guests that do not let go of a disk are given up by Nova before this.
+const LIMIT: Duration = Duration::from_secs(600);
+/// How often an attach is ordered that fails without a word, or is refused although the volume looks free.
+const TRIES: u32 = 4;
+
+/// How long something is given before it is doubted.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// How often it is asked what became of an attach or detach that does not get on.
+    doubt: Duration,
+    /// The same where there is reason for doubt: the answer was lost, or the volume's state does not tell.
+    early: Duration,
+    /// How long something may still come of an attach whose answer was lost and of which nothing is to be seen.
+    grace: Duration,
+    /// How long Nova may go on listing a volume that Cinder has free.
+    listed: Duration,
+    /// How long Cinder may go on telling of a server that Nova does not know, or of a volume that it is asked to detach:
+    /// the volumes of a deleted server are freed one after the other.
+    freeing: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            doubt: seconds(10),
+            early: seconds(2),
+            grace: seconds(20),
+            listed: seconds(30),
+            freeing: seconds(5),
+        }
+    }
+}
+
+/// Attaches and detaches the volumes of one cloud.
+#[derive(Debug)]
+pub struct Attacher {
+    client: Client,
+    watcher: Watcher,
+    config: CinderConfig,
+    queues: Queues,
+    memory: Memory,
+    limits: Limits,
+    patience: Patience,
+}
+
+/// A volume and a server.
+#[derive(Debug)]
+struct Job<'a> {
+    volume: &'a str,
+    server: String,
+    /// The node's name, for people.
+    node: String,
+    deadline: Instant,
+    /// Whether the cloud tells which service holds a volume.
+    tells_service: bool,
+    /// Whether the answer to an order was lost, so that it may still be carried out.
+    lost: AtomicBool,
+}
+
+impl<'a> Job<'a> {
+    fn new(volume: &'a str, server: &str, node: &str, tells_service: bool) -> Self {
+        let (server, node) = (server.to_owned(), node.to_owned());
+        let deadline = Instant::now() + LIMIT;
+        Self { volume, server, node, deadline, tells_service, lost: AtomicBool::new(false) }
+    }
+
+    fn stand<'v>(&self, volume: &'v Volume) -> Stand<'v> {
+        stand(volume, &self.server, self.tells_service)
+    }
+
+    /// Adds what an error is about.
+    fn told(&self, error: Error) -> Error {
+        let error =
+            if self.lost.load(Ordering::Relaxed) { error.with_outcome(Outcome::Unknown) } else { error };
+        error.with("volume", self.volume).with("node", &self.node).with("server", &self.server)
+    }
+
+    /// What is left of its time, at most `slice`.
+    fn slice(&self, slice: Duration) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now()).min(slice)
+    }
+
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    fn too_late(&self, what: &str, volume: &Volume) -> Error {
+        let text = format!(
+            "the volume is still {} after {:.0} s of {what}: is the server's compute service running?",
+            volume.status,
+            LIMIT.as_secs_f64()
+        );
+        Error::unknown(Kind::Timeout, text)
+    }
+}
+
+/// What became of an attach.
+enum Arrived {
+    /// The server has it.
+    Here(Volume),
+    /// It failed: the volume is as it was before.
+    FellBack(Option<Volume>),
+}
+
+impl Attacher {
+    /// Attaches on the cloud that this client calls.
+    #[must_use]
+    pub fn new(client: &Client, watcher: &Watcher, config: CinderConfig) -> Self {
+        let limits = Limits::new(client, config.per_server);
+        Self {
+            client: client.clone(),
+            watcher: watcher.clone(),
+            config,
+            queues: Queues::default(),
+            memory: Memory::default(),
+            limits,
+            patience: Patience::default(),
+        }
+    }
+
+    /// Notes a volume as the cloud showed it just now, which can spare a question when it is attached.
+    pub fn saw(&self, volume: &Volume) {
+        self.memory.saw(volume);
+    }
+
+    /// Attaches as [`crate::backend::Backend::attach`] says.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn attach(&self, order: &AttachOrder) -> Result<Attachment> {
+        let job = self.job(order.volume.as_str(), &order.node).await?;
+        let attached = self.bring(order, &job).await.map_err(|error| job.told(error).during("attach volume"));
+        let refused = attached.as_ref().is_err_and(|error| error.outcome() == Outcome::Refused);
+        self.limits.settle(&job.server, job.volume, !refused).await;
+        attached
+    }
+
+    async fn job<'a>(&self, volume: &'a str, node: &NodeId) -> Result<Job<'a>> {
+        // A node id without an identity may be from a driver that used the server's id alone.
+        let server = node.identity(IDENTITY).unwrap_or_else(|| node.name());
+        Ok(Job::new(volume, server, node.name(), self.tells_service().await?))
+    }
+
+    async fn tells_service(&self) -> Result<bool> {
+        Ok(self.client.endpoint(Service::Volume).await?.has(SERVICE))
+    }
+
+    async fn bring(&self, order: &AttachOrder, job: &Job<'_>) -> Result<Attachment> {
+        let mut tries = 0;
+        // Nova asks Cinder anyway, and refuses what is not free. Volumes that several servers can have are never taken
+        // for free unseen.
+        let known_free = uses::is_plain(order) && self.memory.is_free(job.volume);
+        let mut volume = if known_free { None } else { Some(self.look(job).await?) };
+        loop {
+            let mut shared = false;
+            if let Some(found) = &volume {
+                match job.stand(found) {
+                    Stand::Here(attachment) => match self.found(order, job, found, attachment).await? {
+                        Some(attachment) => return Ok(attachment),
+                        None => {
+                            volume = Some(self.look(job).await?);
+                            continue;
+                        }
+                    },
+                    Stand::Moving => {
+                        volume = Some(self.settled(job, found).await?);
+                        continue;
+                    }
+                    Stand::Broken => return Err(broken(found)),
+                    Stand::Elsewhere(others) => uses::may_share(order, found, &others)?,
+                    Stand::Free => {}
+                }
+                shared = found.multiattach;
+                self.note_use(order, job, found).await?;
+            }
+            tries += 1;
+            let arrived = match self.begin(job, shared).await? {
+                Begun::Answered(listed) => {
+                    self.memory.forget(job.volume);
+                    self.arrive(job, shared, None).await.map(|arrived| (arrived, listed))?
+                }
+                Begun::Lost(lost) => {
+                    job.lost.store(true, Ordering::Relaxed);
+                    self.memory.forget(job.volume);
+                    self.arrive(job, shared, Some(lost)).await.map(|arrived| (arrived, false))?
+                }
+                Begun::Refused(refusal) => {
+                    self.memory.forget(job.volume);
+                    volume = Some(self.after_refusal(job, refusal, tries).await?);
+                    continue;
+                }
+            };
+            match arrived {
+                (Arrived::Here(found), listed) => {
+                    if listed && let Stand::Here(attachment) = job.stand(&found) {
+                        return Ok(self.done(order, job, &found, attachment));
+                    }
+                    volume = Some(found);
+                }
+                (Arrived::FellBack(_), _) if tries >= TRIES => return Err(self.silent(job, tries).await),
+                (Arrived::FellBack(found), _) => {
+                    tracing::warn!(
+                        volume = job.volume,
+                        server = job.server,
+                        "an attach failed without a word: again"
+                    );
+                    volume = match found {
+                        Some(found) => Some(found),
+                        None => Some(self.look(job).await?),
+                    };
+                }
+            }
+        }
+    }
+
+    /// The volume as it is now.
+    async fn look(&self, job: &Job<'_>) -> Result<Volume> {
+        self.client.volume(job.volume).await
+    }
+
+    /// Waits for a volume that is on its way to get there, whoever sent it.
+    async fn settled(&self, job: &Job<'_>, found: &Volume) -> Result<Volume> {
+        let mut slice = self.patience.early;
+        let mut last = found.clone();
+        loop {
+            let judge = |volume: Option<&Volume>| match volume {
+                None => Some(Err(gone())),
+                Some(volume) if job.stand(volume) == Stand::Moving => {
+                    last = volume.clone();
+                    None
+                }
+                Some(volume) => Some(Ok(volume.clone())),
+            };
+            match self.watcher.volume(job.volume, job.slice(slice), judge).await {
+                Err(error) if error.kind() == Kind::Timeout && !job.is_late() => {}
+                Err(error) if error.kind() == Kind::Timeout => return Err(job.too_late("waiting", &last)),
+                settled => return settled,
+            }
+            if matches!(last.status, Status::Reserved | Status::Attaching) && !self.clear(job).await? {
+                let promised = self.promised_to(job.volume).await?;
+                if let Some(other) = promised.iter().find(|server| **server != job.server) {
+                    let text = format!("it is being attached to server {other}: detach it there first");
+                    return Err(Error::unknown(Kind::FailedPrecondition, text));
+                }
+            }
+            slice = self.patience.doubt;
+        }
+    }
+
+    /// Waits for what was ordered. `lost`: the order's answer was lost, for this reason.
+    async fn arrive(&self, job: &Job<'_>, shared: bool, lost: Option<Error>) -> Result<Arrived> {
+        phase("wait for the volume");
+        let began = Instant::now();
+        let mut slice = if shared || lost.is_some() { self.patience.early } else { self.patience.doubt };
+        let mut last = None;
+        loop {
+            let judge = |volume: Option<&Volume>| {
+                let Some(volume) = volume else { return Some(Err(gone())) };
+                last = Some(volume.clone());
+                match job.stand(volume) {
+                    Stand::Here(_) => Some(Ok(Arrived::Here(volume.clone()))),
+                    Stand::Elsewhere(others) if !shared => Some(Err(elsewhere(&others))),
+                    Stand::Broken => Some(Err(broken(volume))),
+                    // Nova had reserved it before it answered, so this is the end of a failed attach.
+                    _ if volume.status == Status::Available && lost.is_none() => {
+                        Some(Ok(Arrived::FellBack(Some(volume.clone()))))
+                    }
+                    Stand::Moving | Stand::Free | Stand::Elsewhere(_) => None,
+                }
+            };
+            match self.watcher.volume_as_usual(job.volume, "attach", job.slice(slice), judge).await {
+                Err(error) if error.kind() == Kind::Timeout => {
+                    if job.is_late() {
+                        return Err(last.map_or(error, |volume| job.too_late("attaching", &volume)));
+                    }
+                }
+                arrived => return arrived,
+            }
+            slice = self.patience.doubt;
+            // Nova puts it on its list before Cinder hears of it.
+            if self.is_listed(job).await? == Some(true) {
+                if last.as_ref().is_some_and(|volume| volume.status == Status::Reserved) {
+                    self.refuse_shelved(job).await?;
+                }
+                continue;
+            }
+            match &lost {
+                Some(lost) if began.elapsed() >= self.patience.grace => return Err(lost.clone()),
+                Some(_) => {}
+                None => {
+                    self.clear(job).await?;
+                    return Ok(Arrived::FellBack(None));
+                }
+            }
+        }
+    }
+
+    /// Cinder says that the server has it. Tells how, or `None` where that was a left-over, which is now gone.
+    async fn found(
+        &self,
+        order: &AttachOrder,
+        job: &Job<'_>,
+        volume: &Volume,
+        attachment: &VolumeAttachment,
+    ) -> Result<Option<Attachment>> {
+        if uses::differs(order, volume, &job.server)? {
+            let text =
+                "the server has it already, and not as it is wanted now (read-only or not): detach it first";
+            return Err(Error::refused(Kind::AlreadyExists, text));
+        }
+        let id = attachment.attachment_id.as_deref().unwrap_or_default();
+        if self.memory.is_listed(job.volume, &job.server, id) {
+            return Ok(Some(self.done(order, job, volume, attachment)));
+        }
+        match self.is_listed(job).await? {
+            Some(true) => Ok(Some(self.done(order, job, volume, attachment))),
+            None => Err(no_server()),
+            Some(false) if self.clear(job).await? => Ok(None),
+            Some(false) => {
+                let text = "Cinder has it attached to the server, but Nova does not list it there";
+                Err(Error::unknown(Kind::FailedPrecondition, text))
+            }
+        }
+    }
+
+    fn done(
+        &self,
+        order: &AttachOrder,
+        job: &Job<'_>,
+        volume: &Volume,
+        attachment: &VolumeAttachment,
+    ) -> Attachment {
+        let id = attachment.attachment_id.clone().unwrap_or_default();
+        self.memory.attached(job.volume, &job.server, &id);
+        Attachment {
+            // Clouds without attachments of their own tell at least where it is.
+            nonce: if id.is_empty() { format!("{}@{}", job.volume, job.server) } else { id },
+            size: Bytes::gib(volume.size),
+            content: super::content(&self.config, volume),
+            readonly: !uses::ordered(order).writes(),
+            connection: Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() },
+        }
+    }
+
+    /// Notes how it is going to be used, where that matters later.
+    async fn note_use(&self, order: &AttachOrder, job: &Job<'_>, volume: &Volume) -> Result<()> {
+        if uses::ordered(order).writes() && uses::is_sealed(volume) {
+            let text =
+                "the cloud has it marked read-only: `openstack volume set --read-write` makes it writable";
+            return Err(Error::precondition(text));
+        }
+        let notes = uses::to_note(order, volume, &job.server)?;
+        if notes.is_empty() { Ok(()) } else { self.client.note_on_volume(job.volume, &notes).await }
+    }
+
+    /// What to go on with after Nova refused although the volume looked free, or was thought to be.
+    async fn after_refusal(&self, job: &Job<'_>, refusal: Error, tries: u32) -> Result<Volume> {
+        let volume = self.look(job).await?;
+        if job.stand(&volume) != Stand::Free && !volume.multiattach {
+            return Ok(volume);
+        }
+        if refusal.kind() == Kind::InvalidArgument || tries >= TRIES {
+            if self.is_listed(job).await? == Some(true) {
+                return Err(leftover::phantom(job, refusal));
+            }
+            return Err(refusal.with_kind(Kind::FailedPrecondition));
+        }
+        // It may have become free just now.
+        sleep(Duration::from_millis(300) * tries).await;
+        self.look(job).await
+    }
+
+    /// An attach that fails each time without a word.
+    async fn silent(&self, job: &Job<'_>, tries: u32) -> Error {
+        let actions = self.client.server_actions(&job.server).await.unwrap_or_default();
+        let last = actions.into_iter().find(|action| action.action == "attach_volume");
+        let text = format!("the attach was accepted and failed {tries} times, and the volume is free again");
+        let error = Error::unknown(Kind::Unavailable, text);
+        match last.and_then(|action| Some((action.message?, action.request_id?))) {
+            Some((message, request)) => error.and(format_args!("Nova says {message:?} of request {request}")),
+            None => error.and("Nova does not say why (see the log of the server's compute service)"),
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::not_found("the volume is gone")
+}
+
+fn no_server() -> Error {
+    Error::not_found("there is no such server in this project")
+}
+
+fn broken(volume: &Volume) -> Error {
+    Error::precondition(format!(
+        "the volume is in state {}, in which nothing can be attached or detached",
+        volume.status
+    ))
+}
+
+fn elsewhere(servers: &[&str]) -> Error {
+    let text = format!("it was attached to server {} meanwhile: detach it there first", servers.join(", "));
+    Error::precondition(text)
+}

@@ -1,0 +1,338 @@
+//! Making volumes, so that a name has one volume whatever becomes of the calls.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::backend::VolumeOrder;
+use crate::backend::cinder::client::{self, Source};
+use crate::backend::cinder::model;
+use crate::error::{Error, Kind, Outcome, Result};
+use crate::volume::{Bytes, Volume};
+
+use super::notes::{self, Name};
+use super::parameters::Class;
+use super::twins::{self, Twins};
+use super::watch::pace;
+use super::{Cloud, wait};
+
+/// How often one call orders: what was ordered before was made, and deleted by others meanwhile.
+const ORDERS: u32 = 4;
+/// How long a create whose answer was lost is looked for. A cloud behind a proxy that gave up finishes its request.
+const LATE: Duration = Duration::from_secs(10);
+/// How long to wait between two such looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Cloud {
+    /// Makes the volume, or finds it.
+    ///
+    /// # Errors
+    /// As [`crate::backend::Backend::create`].
+    pub(super) async fn create(self: &Arc<Self>, order: &VolumeOrder) -> Result<Volume> {
+        let class = Class::read(&order.parameters, &order.mutable)?;
+        let name = Name::new(&self.config, &order.name)?;
+        let turn = self.turns.take(&format!("volume {}", name.cloud)).await;
+        let mut making = Making { cloud: self, order, class, name, made: None, failure: None };
+        let mut made = making.run().await;
+        if let (Err(error), Some(own)) = (&made, &making.made)
+            && error.outcome() == Outcome::Refused
+        {
+            // Nothing may be left of what this call ordered.
+            let removed = self.remove(own).await;
+            made = removed.and(made);
+        }
+        let name = &making.name.cloud;
+        drop(turn);
+        // An earlier order of this name may still be carried out, so that nothing is final.
+        made.map_err(
+            |error| if self.suspects.has(name) { error.with_outcome(Outcome::Unknown) } else { error },
+        )
+    }
+
+    /// What has this name.
+    pub(super) async fn twins(&self, name: &Name) -> Result<Twins<model::Volume>> {
+        let listed = self.client.volumes(&[("name", name.cloud.clone())]).await?;
+        Ok(twins::sort(name, listed))
+    }
+}
+
+/// One call under way.
+struct Making<'a> {
+    cloud: &'a Arc<Cloud>,
+    order: &'a VolumeOrder,
+    class: Class,
+    name: Name,
+    /// The volume that this call ordered.
+    made: Option<String>,
+    /// Why that one came to nothing.
+    failure: Option<Error>,
+}
+
+impl Making<'_> {
+    async fn run(&mut self) -> Result<Volume> {
+        let (began, mut since) = (Instant::now(), None);
+        let (mut orders, mut looks, mut ordered) = (0, 0, None::<Instant>);
+        loop {
+            let twins = match since {
+                None => self.cloud.twins(&self.name).await?,
+                Some(since) => {
+                    let listed = self.cloud.newcomers.of(&self.cloud.client, &self.name, since).await?;
+                    twins::sort(&self.name, listed)
+                }
+            };
+            for volume in &twins.failed {
+                self.bury(volume).await?;
+            }
+            looks += 1;
+            match twins.first {
+                Some(first) if self.cloud.is_settled(&first) => {
+                    if let Some(ordered) = ordered {
+                        self.cloud.newcomers.found(looks, ordered.elapsed());
+                    }
+                    return self.end(first, twins.younger).await;
+                }
+                Some(first) if first.status.is_error() => return Err(unusable(&first)),
+                Some(first) => {
+                    self.check(&first)?;
+                    since = first.created_at.or(since);
+                }
+                None if self.failure.is_some() => return Err(self.failure.take().unwrap_or_else(changing)),
+                None if orders == ORDERS => return Err(changing().with("name", &self.name.cloud)),
+                None => {
+                    orders += 1;
+                    since = self.order().await?;
+                    (looks, ordered) = (0, Some(Instant::now()));
+                    tokio::time::sleep(self.cloud.newcomers.first()).await;
+                    continue;
+                }
+            }
+            if began.elapsed() > wait::LIMIT {
+                let text = format!("it is still being made after {:.0} s", began.elapsed().as_secs_f64());
+                return Err(Error::unknown(Kind::Timeout, text).with("name", &self.name.cloud));
+            }
+            tokio::time::sleep(pace::next(ordered.unwrap_or(began).elapsed())).await;
+        }
+    }
+
+    /// The volume is there: it must be what was ordered, and the only one.
+    async fn end(&self, first: model::Volume, mut younger: Vec<model::Volume>) -> Result<Volume> {
+        let ours = self.made.as_ref() == Some(&first.id);
+        let checked = self.check(&first);
+        if ours {
+            self.as_ordered(&first, checked).await?
+        } else {
+            checked?
+        }
+        if let Some(own) = self.made.as_ref().filter(|own| **own != first.id) {
+            // Nobody else was given it, so it is waited for where it is still being made.
+            self.cloud.remove(own).await?;
+        }
+        younger.retain(|twin| self.made.as_ref() != Some(&twin.id));
+        self.cloud.remove_twins(&self.name, &first.id, &younger).await;
+        self.cloud.attacher.saw(&first);
+        self.cloud.volume(&first)
+    }
+
+    /// Whether the volume that this call ordered became what was ordered: a cloud may choose another zone than the one
+    /// that was named, and the operator's limits may have been reached by others at the same time.
+    async fn as_ordered(&self, volume: &model::Volume, checked: Result<()>) -> Result<()> {
+        if let Err(error) = checked {
+            let text = format!(
+                "the cloud made it otherwise than ordered, so it is removed again: {}",
+                error.message()
+            );
+            return Err(Error::refused(Kind::ResourceExhausted, text));
+        }
+        if !volume.multiattach && self.order.access.iter().any(|access| access.mode.multi_node()) {
+            return Err(self.cloud.not_shared(volume.volume_type.as_deref().unwrap_or_default()));
+        }
+        self.cloud.confirm(&volume.id).await
+    }
+
+    /// Removes a volume that could not be made. It was never given out.
+    async fn bury(&mut self, volume: &model::Volume) -> Result<()> {
+        let why = self.cloud.told_about(&volume.id).await;
+        tracing::warn!(
+            volume = volume.id,
+            name = self.name.cloud,
+            why,
+            "a volume that could not be made is removed"
+        );
+        self.cloud.remove(&volume.id).await?;
+        if self.made.as_ref() == Some(&volume.id) {
+            self.made = None;
+            self.failure = Some(failure(&why).with("volume", &volume.id));
+        }
+        Ok(())
+    }
+
+    /// Orders it. What becomes of it shows in the next looks; `None`, where they have to be by name.
+    async fn order(&mut self) -> Result<Option<SystemTime>> {
+        let order = self.plan().await?;
+        self.cloud.admit(1, order.size).await?;
+        match self.cloud.client.create_volume(&order).await {
+            Ok(volume) => {
+                self.made = Some(volume.id);
+                Ok(volume.created_at)
+            }
+            Err(error) if error.outcome() == Outcome::Refused => Err(self.cloud.explain(error, &order).await),
+            Err(error) => self.look_for_lost(error).await.map(|()| None),
+        }
+    }
+
+    /// After a lost answer: what was ordered may be there, or come, or not. It is never ordered twice from here.
+    async fn look_for_lost(&mut self, error: Error) -> Result<()> {
+        let until = Instant::now() + LATE;
+        self.cloud.suspects.add(&self.name.cloud);
+        loop {
+            let twins = self.cloud.twins(&self.name).await?;
+            if twins.first.is_some() || !twins.failed.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(error.and("no volume of that name has appeared since; it may still appear"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// What to ask the cloud for.
+    async fn plan(&self) -> Result<client::VolumeOrder> {
+        let (order, class, cloud) = (self.order, &self.class, self.cloud);
+        let (source, floor) = cloud.source(order, class).await?;
+        let size = order.size.choose(cloud.config.sizes, floor)?;
+        let volume_type = class.volume_type.clone().or_else(|| cloud.config.volume_type.clone());
+        cloud.check_shared(order, volume_type.as_deref())?;
+        let mut metadata = class.notes.clone();
+        metadata.extend(notes::owner(&order.owner));
+        metadata.extend(self.name.notes());
+        if let Some(source) = &source {
+            metadata.insert(notes::SOURCE.to_owned(), notes::source(source));
+        }
+        Ok(client::VolumeOrder {
+            name: self.name.cloud.clone(),
+            description: None,
+            size: size.get() / Bytes::gib(1).get(),
+            availability_zone: cloud.zone(order, class, source.as_ref())?,
+            source,
+            volume_type,
+            metadata,
+            hints: class.hints.clone(),
+        })
+    }
+
+    /// Whether a volume is the one that is ordered.
+    fn check(&self, volume: &model::Volume) -> Result<()> {
+        let cloud = self.cloud;
+        self.order.check(&cloud.volume(volume)?)?;
+        let differs = |what: &str, found: Option<&str>, asked: &str| {
+            let found = found.unwrap_or("none");
+            let text = format!(
+                "a volume named {:?} exists with another {what}, {found}; {asked} is asked for",
+                self.order.name
+            );
+            Err(Error::refused(Kind::AlreadyExists, text).with("volume", &volume.id))
+        };
+        let wanted = self.class.volume_type.as_deref();
+        let found = volume.volume_type.as_deref();
+        if let Some(wanted) = wanted
+            && found.is_some_and(|found| !cloud.types.is_same(found, wanted))
+        {
+            return differs("type", found, wanted);
+        }
+        let found = volume.availability_zone.as_deref();
+        if let Some(wanted) = &self.class.zone
+            && found != Some(wanted)
+        {
+            return differs("zone", found, wanted);
+        }
+        let found = volume.metadata.get(notes::SOURCE).and_then(|note| note.strip_prefix("image:"));
+        if found != self.class.image.as_deref() {
+            return differs("image", found, self.class.image.as_deref().unwrap_or("none"));
+        }
+        Ok(())
+    }
+}
+
+fn changing() -> Error {
+    Error::unknown(Kind::Unavailable, "the volumes of that name change faster than they can be looked at")
+}
+
+/// One that was made once, and is no use now.
+fn unusable(volume: &model::Volume) -> Error {
+    let text =
+        format!("a volume of that name exists and is {}: an administrator must mend it", volume.status);
+    Error::unknown(Kind::FailedPrecondition, text).with("volume", &volume.id)
+}
+
+/// Why a volume could not be made, as the cloud tells its users.
+fn failure(why: &str) -> Error {
+    let text = format!("the cloud could not make the volume: {why}; what was begun is removed");
+    // "schedule allocate volume: Could not find any available weighted backend." (cinder/message/message_field.py)
+    if why.contains("weighted backend") || why.contains("No valid backend") {
+        return Error::refused(Kind::ResourceExhausted, text);
+    }
+    Error::unknown(Kind::Unavailable, text)
+}
+
+impl Cloud {
+    /// What a volume is to be made from, and how large it must be at least.
+    async fn source(&self, order: &VolumeOrder, class: &Class) -> Result<(Option<Source>, Option<Bytes>)> {
+        use crate::volume::Source as From;
+        if let (Some(_), Some(image)) = (&order.source, &class.image) {
+            return Err(Error::invalid(format!(
+                "the parameter \"imageID\" names {image:?}, and the volume is to be made from something else: it can be one only"
+            )));
+        }
+        Ok(match &order.source {
+            None => (class.image.clone().map(Source::Image), None),
+            Some(From::Volume(id)) => {
+                let volume = self.client.volume(id.as_str()).await?;
+                (Some(Source::Volume(volume.id)), Some(Bytes::gib(volume.size)))
+            }
+            Some(From::Snapshot(id)) => match notes::cut(id) {
+                notes::Cut::Snapshot(id) => {
+                    let snapshot = self.client.snapshot(id).await?;
+                    (Some(Source::Snapshot(snapshot.id)), Some(Bytes::gib(snapshot.size)))
+                }
+                notes::Cut::Backup(id) => {
+                    let backup = self.client.backup(id).await?;
+                    (Some(Source::Backup(backup.id)), Some(Bytes::gib(backup.size)))
+                }
+            },
+        })
+    }
+
+    /// Removes twins that nobody can have been given, and has the others looked at again.
+    async fn remove_twins(self: &Arc<Self>, name: &Name, keep: &str, younger: &[model::Volume]) {
+        let mut left = self.suspects.has(&name.cloud);
+        for volume in younger {
+            let id = &volume.id;
+            match twins::is_free(volume) {
+                true => {
+                    tracing::warn!(
+                        volume = id,
+                        keep,
+                        name = name.cloud,
+                        "a second volume of this name is removed"
+                    );
+                    if let Err(error) = self.client.delete_volume(id).await
+                        && !error.is_not_found()
+                    {
+                        tracing::warn!(volume = id, error = error.chain(), "it stays for now");
+                        left = true;
+                    }
+                }
+                false => {
+                    let status = &volume.status;
+                    tracing::warn!(volume = id, keep, name = name.cloud, %status, "there is a second volume of this name");
+                    left = true;
+                }
+            }
+        }
+        if left || self.suspects.is_early() {
+            self.look_again(name.clone(), keep.to_owned());
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Deleting volumes, until they are gone.
+
+use std::time::Duration;
+
+use crate::backend::cinder::model::{self, Status};
+use crate::error::{Error, Kind, Outcome, Result};
+
+use super::Cloud;
+
+/// How often a delete is asked for anew, where the volume's state changed between the asking and the looking.
+const TURNS: usize = 3;
+/// How long to wait for something else that is under way with the volume.
+const SETTLING: Duration = Duration::from_secs(120);
+
+impl Cloud {
+    /// Deletes a volume for good. Missing is `Ok`.
+    ///
+    /// # Errors
+    /// As [`crate::backend::Backend::delete`].
+    pub(super) async fn remove(&self, id: &str) -> Result<()> {
+        let mut last = None;
+        for _ in 0..TURNS {
+            let refusal = match self.client.delete_volume(id).await {
+                Ok(()) => return self.gone(id).await,
+                Err(error) if error.is_not_found() && error.outcome() == Outcome::Refused => return Ok(()),
+                Err(error) => error,
+            };
+            // The refusal may be that of a repetition, after the first try was carried out.
+            let volume = match self.client.volume(id).await {
+                Ok(volume) => volume,
+                Err(error) if error.is_not_found() && error.outcome() == Outcome::Refused => return Ok(()),
+                Err(_) => return Err(refusal.with("volume", id)),
+            };
+            if volume.status == Status::Deleting {
+                return self.gone(id).await;
+            }
+            if refusal.kind() != Kind::FailedPrecondition {
+                return Err(refusal.with("volume", id));
+            }
+            self.may_be_deleted(&volume, &refusal).await?;
+            last = Some(refusal);
+        }
+        Err(last.unwrap_or_else(|| Error::internal("it was not tried")).with("volume", id))
+    }
+
+    /// Says why a volume cannot be deleted, or waits until what was under way is over.
+    async fn may_be_deleted(&self, volume: &model::Volume, refusal: &Error) -> Result<()> {
+        let id = &volume.id;
+        let refuse = |text: String| Err(Error::precondition(text).with("volume", id));
+        if !volume.attachments.is_empty() {
+            let nodes: Result<Vec<_>> =
+                volume.attachments.iter().map(|one| self.nodes.of(&one.server_id)).collect();
+            let nodes: Vec<_> = nodes?.iter().map(ToString::to_string).collect();
+            return refuse(format!("{} has it: detach it first", nodes.join(", ")));
+        }
+        match &volume.status {
+            Status::ErrorDeleting => {
+                let why = self.told_about(id).await;
+                Err(Error::unknown(
+                    Kind::FailedPrecondition,
+                    format!(
+                        "the cloud failed to delete it ({why}), and its owner cannot try again: an administrator must \
+                         (cinder reset-state, or force-delete)"
+                    ),
+                )
+                .with("volume", id))
+            }
+            Status::Available | Status::Error | Status::ErrorExtending | Status::ErrorRestoring => {
+                let snapshots = self.client.snapshots(&[("volume_id", id.clone())]).await?;
+                let ids: Vec<_> =
+                    snapshots.iter().filter(|one| one.volume_id == *id).map(|one| one.id.as_str()).collect();
+                if !ids.is_empty() {
+                    return refuse(format!("snapshots depend on it ({}): delete them first", ids.join(", ")));
+                }
+                if let Some(group) = &volume.group_id {
+                    return refuse(format!(
+                        "it belongs to the group {group}: take it out of the group first"
+                    ));
+                }
+                // Its state was another one when the cloud looked.
+                Ok(())
+            }
+            Status::Reserved | Status::Attaching | Status::InUse | Status::Maintenance => {
+                refuse(format!("it is {}: {}", volume.status, refusal.message()))
+            }
+            Status::Other(_) => refuse(format!("it is {}: {}", volume.status, refusal.message())),
+            _ => self.over(volume).await,
+        }
+    }
+
+    /// Waits until what is under way with a volume is over.
+    async fn over(&self, volume: &model::Volume) -> Result<()> {
+        let before = volume.status.clone();
+        let judge = |volume: Option<&model::Volume>| match volume {
+            Some(volume) if volume.status == before => None,
+            _ => Some(Ok(())),
+        };
+        match tokio::time::timeout(SETTLING, self.until(&volume.id, judge)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::busy(format!("it has been {before} for {} s", SETTLING.as_secs()))
+                .with("volume", &volume.id)),
+        }
+    }
+
+    /// Waits until a volume whose deletion has begun is gone.
+    async fn gone(&self, id: &str) -> Result<()> {
+        let judge = |volume: Option<&model::Volume>| match volume.map(|volume| &volume.status) {
+            None | Some(Status::Deleted) => Some(Ok(())),
+            Some(Status::Deleting) => None,
+            Some(status) => Some(Err(status.clone())),
+        };
+        let ended = self.until(id, |volume| judge(volume).map(Ok)).await?;
+        let Err(status) = ended else { return Ok(()) };
+        let why = self.told_about(id).await;
+        let text = match status {
+            Status::ErrorDeleting => format!(
+                "the cloud failed to delete it ({why}), and its owner cannot try again: an administrator must (cinder \
+                 reset-state, or force-delete)"
+            ),
+            status => format!("the cloud began to delete it and left it {status} ({why}): try again"),
+        };
+        Err(Error::unknown(Kind::Unavailable, text).with("volume", id))
+    }
+}

@@ -1,0 +1,90 @@
+//! Names of which more objects may still appear: an order whose answer was lost, ours or an earlier process', may be
+//! carried out after we looked.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::notes::Name;
+use super::{Cloud, twins};
+
+/// So long a lost order may come true. Proxies and message queues of clouds give up earlier.
+const LATEST: Duration = Duration::from_secs(300);
+/// So long after the start an earlier process' order may.
+const EARLY: Duration = Duration::from_secs(20);
+/// When a suspect name is looked at again.
+const LOOKS: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(50), Duration::from_secs(240)];
+
+/// The names, and since when.
+#[derive(Debug)]
+pub(super) struct Suspects {
+    begun: Instant,
+    names: Mutex<HashMap<String, Instant>>,
+}
+
+impl Default for Suspects {
+    fn default() -> Self {
+        Self { begun: Instant::now(), names: Mutex::default() }
+    }
+}
+
+impl Suspects {
+    pub(super) fn add(&self, name: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.retain(|_, since| since.elapsed() < LATEST);
+        names.insert(name.to_owned(), Instant::now());
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(name).is_some_and(|since| since.elapsed() < LATEST)
+    }
+
+    /// Whether the process is so young that one before it may have left something under way.
+    pub(super) fn is_early(&self) -> bool {
+        self.begun.elapsed() < EARLY
+    }
+}
+
+impl Cloud {
+    /// Looks later for twins of a volume that was given out, and removes them. It is never that volume that goes.
+    pub(super) fn look_again(self: &Arc<Self>, name: Name, keep: String) {
+        let cloud = Arc::downgrade(self);
+        let looks = if self.suspects.has(&name.cloud) { &LOOKS[..] } else { &LOOKS[..1] };
+        tokio::spawn(async move {
+            for pause in looks {
+                sleep(*pause).await;
+                let Some(cloud) = cloud.upgrade() else { return };
+                cloud.sweep(&name, &keep).await;
+            }
+        });
+    }
+
+    pub(super) async fn sweep(&self, name: &Name, keep: &str) {
+        let found = match self.twins(name).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(name = name.cloud, error = error.chain(), "twins cannot be looked for now");
+                return;
+            }
+        };
+        let all: Vec<_> = found.first.into_iter().chain(found.younger).collect();
+        // Where the one that was given out is gone again, what is there now belongs to a later order.
+        if !all.iter().any(|volume| volume.id == keep) {
+            return;
+        }
+        for twin in all.iter().filter(|volume| volume.id != keep && twins::is_free(*volume)) {
+            tracing::warn!(
+                volume = twin.id,
+                keep,
+                name = name.cloud,
+                "a late second volume of this name is removed"
+            );
+            if let Err(error) = self.client.delete_volume(&twin.id).await {
+                tracing::warn!(volume = twin.id, error = error.chain(), "it stays");
+            }
+        }
+    }
+}

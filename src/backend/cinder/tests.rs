@@ -1,0 +1,7 @@
+//! The back end against a cloud that a test scripts.
+
+mod changes;
+mod copies;
+mod deletes;
+mod makes;
+mod sky;

@@ -1,0 +1,123 @@
+//! How the cloud is asked for what is waited for.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+
+use crate::backend::cinder::client::Client;
+use crate::backend::cinder::model::{Backup, Group, GroupSnapshot, ServerAttachment, Snapshot};
+use crate::error::{Error, Result};
+
+/// Objects that are asked for at once, one by one.
+const AT_ONCE: usize = 8;
+
+/// An object that is waited for.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    pub(super) id: Arc<str>,
+    /// Since when the first of its waiters waits.
+    pub(super) since: SystemTime,
+    /// Whether nobody has been shown it yet.
+    pub(super) unseen: bool,
+    /// Whether it is its turn. The others are looked at where that costs nothing.
+    pub(super) due: bool,
+}
+
+/// What a look found.
+#[derive(Debug)]
+pub(super) struct Found<T> {
+    /// What is known now: the object, or that it is gone. An object that is not here was not seen this time.
+    pub(super) objects: HashMap<Arc<str>, Option<T>>,
+    /// Looked for, and not seen for a good reason.
+    pub(super) untouched: Vec<Arc<str>>,
+    /// Why some were not seen.
+    pub(super) failure: Option<Error>,
+}
+
+impl<T> Default for Found<T> {
+    fn default() -> Self {
+        Self { objects: HashMap::new(), untouched: Vec::new(), failure: None }
+    }
+}
+
+/// A kind of object that can be waited for.
+#[async_trait]
+pub(super) trait Watched: Debug + Sized + Send + Sync + 'static {
+    /// Its name, for messages.
+    const WHAT: &'static str;
+    /// When it is first looked for, after a wait began.
+    const FIRST: Duration = Duration::from_millis(200);
+    /// What is remembered from look to look.
+    type Memory: Debug + Default + Send;
+
+    /// Asks for one; `NotFound` where it is gone.
+    async fn one(client: &Client, id: &str) -> Result<Self>;
+
+    /// Its state in a word or two, for messages.
+    fn state(&self) -> String;
+
+    /// Asks for all of these, as cheaply as can be.
+    async fn all(client: &Client, _: &mut Self::Memory, subjects: &[Subject]) -> Found<Self> {
+        each(client, subjects.iter().filter(|subject| subject.due).map(|subject| &subject.id)).await
+    }
+}
+
+/// Asks for each.
+pub(super) async fn each<T: Watched>(client: &Client, ids: impl Iterator<Item = &Arc<str>>) -> Found<T> {
+    let ids: Vec<_> = ids.cloned().collect();
+    let looks = stream::iter(ids).map(|id| async move { (T::one(client, &id).await, id) });
+    let mut looks = looks.buffer_unordered(AT_ONCE);
+    let mut found = Found::default();
+    while let Some((look, id)) = looks.next().await {
+        match look {
+            Ok(object) => drop(found.objects.insert(id, Some(object))),
+            Err(error) if error.is_not_found() => drop(found.objects.insert(id, None)),
+            Err(error) => found.failure = Some(error),
+        }
+    }
+    found
+}
+
+macro_rules! watched {
+    ($kind:ty, $what:literal, $get:ident) => {
+        #[async_trait]
+        impl Watched for $kind {
+            const WHAT: &'static str = $what;
+            type Memory = ();
+
+            async fn one(client: &Client, id: &str) -> Result<Self> {
+                client.$get(id).await
+            }
+
+            fn state(&self) -> String {
+                self.status.to_string()
+            }
+        }
+    };
+}
+
+watched!(Snapshot, "snapshot", snapshot);
+watched!(Backup, "backup", backup);
+watched!(Group, "group", group);
+watched!(GroupSnapshot, "group snapshot", group_snapshot);
+
+#[async_trait]
+impl Watched for Vec<ServerAttachment> {
+    const WHAT: &'static str = "server";
+    /// Nova is asked only when Cinder has said that it is done; a moment lets those who come together share a look.
+    const FIRST: Duration = Duration::from_millis(10);
+    type Memory = ();
+
+    async fn one(client: &Client, id: &str) -> Result<Self> {
+        client.server_volumes(id).await
+    }
+
+    fn state(&self) -> String {
+        format!("listed with {} volumes", self.len())
+    }
+}
