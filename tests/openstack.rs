@@ -16,8 +16,8 @@
 
 #[path = "contract/attach.rs"]
 mod attach;
-#[path = "openstack/attach.rs"]
-mod attach;
+#[path = "openstack/attaching.rs"]
+mod attaching;
 #[path = "openstack/contract.rs"]
 mod contract;
 #[path = "contract/device.rs"]
@@ -50,7 +50,7 @@ use fairlead::backend::cinder::identity::{Microversion, Service, Session};
 use fairlead::backend::cinder::model::Status;
 use fairlead::error::{Error, Kind, Outcome};
 
-use attach::{
+use attaching::{
     a_left_over_attachment_is_removed_and_the_volume_attached, a_server_is_attached_no_more_than_it_may_hold,
     a_shared_volume_is_attached_where_both_may_have_it, a_volume_is_attached_once_and_found_again,
     a_volume_that_is_not_attached_at_once_is_attached_again, a_volume_that_stays_attached_is_detached_again,

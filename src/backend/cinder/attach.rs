@@ -290,7 +290,7 @@ impl Attacher {
                 let promised = self.promised_to(job.volume).await?;
                 if let Some(other) = promised.iter().find(|server| **server != job.server) {
                     let text = format!("it is being attached to server {other}: detach it there first");
-                    return Err(Error::unknown(Kind::FailedPrecondition, text));
+                    return Err(Error::precondition(text));
                 }
             }
             slice = self.patience.doubt;
