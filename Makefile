@@ -12,7 +12,8 @@ REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 .PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cinder bench-cluster image release \
-  cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down setup-build setup-test setup-go
+  cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down test-openstack \
+  setup-build setup-test setup-go
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 15
@@ -118,6 +119,11 @@ e2e-full: cluster-build ## The same with the slow tests, and then Kubernetes' ow
 openstack-up: ## Starts a real OpenStack (Keystone, Cinder, Nova, Glance, Placement) here, and checks it (root)
 	tests/openstack/up.sh
 	tests/openstack/smoke.sh
+
+test-openstack: setup-go openstack-up release ## The tests that need a real OpenStack, and csi-sanity on it (root)
+	servers=$$(tests/openstack/servers.sh 3 | paste -sd,) && export FAIRLEAD_OPENSTACK_SERVER=$$servers && \
+	  $(CARGO) test --locked --all-features --test openstack && \
+	  tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead cinder
 
 openstack-down: ## Stops it; nothing is left running or attached (root)
 	tests/openstack/down.sh

@@ -29,7 +29,7 @@ settings() {
       printf '{kind: cinder, cloudsFile: %s, cloud: csi, clusterId: sanity-%s, namePrefix: sanity-, ' \
         "$cloud/clouds.yaml" "$(date +%s%N)"
       # The volumes of csi-sanity are written by nobody while it cuts a group of them.
-      printf 'consistentGroupTypes: [default-group], limits: {perServer: 8}, node: {server: %s, byId: %s}}' \
+      printf 'consistentGroupTypes: [default-group], limits: {perServer: 8}, node: {server: %s, zone: nova, byId: %s}}' \
         "$server" "$cloud/nodes/$server"
       ;;
     *) echo "there is no back end $backend" >&2; return 1 ;;

@@ -34,7 +34,14 @@ impl Cloud {
         let name = Name::new(&self.config, &order.name)?;
         let turn = self.turns.take(&format!("volume {}", name.cloud)).await;
         let mut making = Making { cloud: self, order, class, name, made: None, failure: None };
-        let made = making.run().await;
+        let mut made = making.run().await;
+        if let (Err(error), Some(own)) = (&made, &making.made)
+            && error.outcome() == Outcome::Refused
+        {
+            // Nothing may be left of what this call ordered.
+            let removed = self.remove(own).await;
+            made = removed.and(made);
+        }
         let name = &making.name.cloud;
         drop(turn);
         // An earlier order of this name may still be carried out, so that nothing is final.
@@ -65,7 +72,7 @@ struct Making<'a> {
 impl Making<'_> {
     async fn run(&mut self) -> Result<Volume> {
         let (began, mut since) = (Instant::now(), None);
-        let mut orders = 0;
+        let (mut orders, mut looks, mut ordered) = (0, 0, None::<Instant>);
         loop {
             let twins = match since {
                 None => self.cloud.twins(&self.name).await?,
@@ -77,8 +84,14 @@ impl Making<'_> {
             for volume in &twins.failed {
                 self.bury(volume).await?;
             }
+            looks += 1;
             match twins.first {
-                Some(first) if self.cloud.is_settled(&first) => return self.end(first, twins.younger).await,
+                Some(first) if self.cloud.is_settled(&first) => {
+                    if let Some(ordered) = ordered {
+                        self.cloud.newcomers.found(looks, ordered.elapsed());
+                    }
+                    return self.end(first, twins.younger).await;
+                }
                 Some(first) if first.status.is_error() => return Err(unusable(&first)),
                 Some(first) => {
                     self.check(&first)?;
@@ -89,27 +102,33 @@ impl Making<'_> {
                 None => {
                     orders += 1;
                     since = self.order().await?;
+                    (looks, ordered) = (0, Some(Instant::now()));
+                    tokio::time::sleep(self.cloud.newcomers.first()).await;
+                    continue;
                 }
             }
             if began.elapsed() > wait::LIMIT {
                 let text = format!("it is still being made after {:.0} s", began.elapsed().as_secs_f64());
                 return Err(Error::unknown(Kind::Timeout, text).with("name", &self.name.cloud));
             }
-            tokio::time::sleep(pace::next(began.elapsed())).await;
+            tokio::time::sleep(pace::next(ordered.unwrap_or(began).elapsed())).await;
         }
     }
 
     /// The volume is there: it must be what was ordered, and the only one.
-    async fn end(&mut self, first: model::Volume, younger: Vec<model::Volume>) -> Result<Volume> {
+    async fn end(&self, first: model::Volume, mut younger: Vec<model::Volume>) -> Result<Volume> {
         let ours = self.made.as_ref() == Some(&first.id);
         let checked = self.check(&first);
-        let checked = if ours { self.as_ordered(&first, checked).await } else { checked };
-        if let Err(error) = checked {
-            if ours {
-                self.cloud.remove(&first.id).await?;
-            }
-            return Err(error);
+        if ours {
+            self.as_ordered(&first, checked).await?
+        } else {
+            checked?
         }
+        if let Some(own) = self.made.as_ref().filter(|own| **own != first.id) {
+            // Nobody else was given it, so it is waited for where it is still being made.
+            self.cloud.remove(own).await?;
+        }
+        younger.retain(|twin| self.made.as_ref() != Some(&twin.id));
         self.cloud.remove_twins(&self.name, &first.id, &younger).await;
         self.cloud.attacher.saw(&first);
         self.cloud.volume(&first)

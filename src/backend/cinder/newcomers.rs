@@ -12,10 +12,13 @@ use crate::backend::cinder::model::Volume;
 use crate::error::{Kind, Result};
 
 use super::notes::Name;
+use super::watch::pace::{self, Crowd, Habits};
 
 /// How far before the oldest volume that is waited for is listed: a twin may have been made since its name was looked for,
 /// and the clocks of the cloud's services differ.
 const MARGIN: Duration = Duration::from_secs(60);
+/// What is waited for, to the pace.
+const HABIT: Option<&str> = Some("create");
 /// How long a cloud that does not list by time is not tried again.
 const PAUSE: Duration = Duration::from_secs(600);
 
@@ -23,8 +26,12 @@ const PAUSE: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(super) struct Newcomers {
     next: Mutex<Arc<Batch>>,
-    /// Held by the one who lists; those who come meanwhile share the next list.
-    turn: tokio::sync::Mutex<()>,
+    /// Held by the one who lists; those who come meanwhile share the next list. When the last list for many began.
+    turn: tokio::sync::Mutex<Option<Instant>>,
+    /// How long volumes take to be made.
+    habits: Mutex<Habits>,
+    /// How often is looked for many, and how many were found made since the last look.
+    crowd: Mutex<(Crowd, usize)>,
     /// Until when the cloud is not asked by time.
     unlisted: Mutex<Option<Instant>>,
 }
@@ -37,7 +44,7 @@ struct Batch {
     listed: OnceCell<Option<Arc<Vec<Volume>>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Members {
     count: usize,
     since: Option<SystemTime>,
@@ -51,14 +58,51 @@ impl Newcomers {
     /// Why the cloud cannot be asked.
     pub(super) async fn of(&self, client: &Client, name: &Name, since: SystemTime) -> Result<Vec<Volume>> {
         let batch = self.join(since);
-        let shared = {
-            let _turn = self.turn.lock().await;
-            batch.listed.get_or_try_init(|| self.list(client, &batch)).await?.clone()
+        let by_name = || async { client.volumes(&[("name", name.cloud.clone())]).await };
+        let mut last = self.turn.lock().await;
+        let listed = match batch.listed.get() {
+            Some(listed) => listed.clone(),
+            None => {
+                if let Some(last) = *last {
+                    // Whoever comes until then shares the list.
+                    tokio::time::sleep_until(last + self.pause(&batch)).await;
+                }
+                let members = self.close(&batch);
+                if members.count < 2 {
+                    // Who comes meanwhile waits for the turn, and those are many together.
+                    *last = None;
+                    return by_name().await;
+                }
+                *last = Some(Instant::now());
+                batch.listed.get_or_try_init(|| self.list(client, members)).await?.clone()
+            }
         };
-        match shared {
+        drop(last);
+        match listed {
             Some(volumes) => Ok(volumes.iter().filter(|volume| name.is_of(*volume)).cloned().collect()),
-            None => client.volumes(&[("name", name.cloud.clone())]).await,
+            None => by_name().await,
         }
+    }
+
+    /// When to look first for a volume that was just ordered.
+    pub(super) fn first(&self) -> Duration {
+        let habits = self.habits.lock().unwrap_or_else(PoisonError::into_inner);
+        habits.first(HABIT).unwrap_or_else(|| pace::next(Duration::ZERO))
+    }
+
+    /// A volume was found made, after so many looks and so long after it was ordered.
+    pub(super) fn found(&self, looks: u32, age: Duration) {
+        self.habits.lock().unwrap_or_else(PoisonError::into_inner).learn(HABIT, looks, age);
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner).1 += 1;
+    }
+
+    /// From one list for many to the next.
+    fn pause(&self, batch: &Batch) -> Duration {
+        let waiting = batch.members.lock().unwrap_or_else(PoisonError::into_inner).count;
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = std::mem::take(&mut crowd.1);
+        crowd.0.learn(ended);
+        crowd.0.pause(waiting)
     }
 
     fn join(&self, since: SystemTime) -> Arc<Batch> {
@@ -70,22 +114,22 @@ impl Newcomers {
         Arc::clone(&next)
     }
 
-    /// Closes a batch and lists for it.
-    async fn list(&self, client: &Client, batch: &Arc<Batch>) -> Result<Option<Arc<Vec<Volume>>>> {
-        {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            if Arc::ptr_eq(&next, batch) {
-                *next = Arc::default();
-            }
+    /// Whoever comes from now on is in the next batch.
+    fn close(&self, batch: &Arc<Batch>) -> Members {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&next, batch) {
+            *next = Arc::default();
         }
-        let (count, since) = {
-            let members = batch.members.lock().unwrap_or_else(PoisonError::into_inner);
-            (members.count, members.since.unwrap_or(SystemTime::UNIX_EPOCH) - MARGIN)
-        };
+        *batch.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn list(&self, client: &Client, members: Members) -> Result<Option<Arc<Vec<Volume>>>> {
         let unlisted = *self.unlisted.lock().unwrap_or_else(PoisonError::into_inner);
-        if count < 2 || unlisted.is_some_and(|until| Instant::now() < until) {
+        if unlisted.is_some_and(|until| Instant::now() < until) {
             return Ok(None);
         }
+        let Members { count, since } = members;
+        let since = since.unwrap_or(SystemTime::UNIX_EPOCH) - MARGIN;
         // Where there are far more new volumes than are waited for, asking by name is cheaper.
         match client.volumes_made_since(since, count * 4 + 40).await {
             Ok(Some(page)) if page.items.iter().all(|volume| volume.created_at >= Some(since)) => {

@@ -360,3 +360,26 @@ async fn many_that_are_made_share_their_looks() {
         assert!(if filters { looks <= 20 + 4 } else { looks <= 20 + 20 + 3 }, "{looks}");
     }
 }
+
+#[tokio::test]
+async fn what_was_ordered_in_vain_is_removed() {
+    let sky = Sky::new().await;
+    sky.bend(|seen, state| {
+        if seen.line() == ORDER {
+            // Another order of that name was quicker, and for another size.
+            let mut theirs = volume("theirs", "v", "creating", 0);
+            theirs["size"] = json!(7);
+            state.volumes.push(theirs);
+        }
+        None
+    });
+    let narrow = VolumeOrder { size: crate::volume::SizeRange::new(1, 2 << 30).unwrap(), ..order("v", 1) };
+    refused(sky.backend.create(&narrow).await, Kind::AlreadyExists);
+    assert_eq!(sky.ids(), ["theirs"]);
+    // A volume that somebody has is never removed, though the cloud has it in error.
+    let mut broken = volume("broken", "w", "error", 0);
+    broken["attachments"] = json!([{"server_id": "s1"}]);
+    sky.state().volumes.push(broken);
+    told(sky.backend.create(&order("w", 1)).await, Kind::FailedPrecondition, Outcome::Unknown);
+    assert_eq!(sky.ids(), ["theirs", "broken"]);
+}

@@ -23,7 +23,7 @@ const CROWDED: Duration = Duration::from_millis(1500);
 
 /// The pause before the next look for who has waited for so long: a quarter of that, so that the time that is lost stays
 /// in proportion to the time that it took anyhow.
-pub(in super::super) fn next(age: Duration) -> Duration {
+pub(in crate::backend::cinder) fn next(age: Duration) -> Duration {
     let longest = if age < Duration::from_secs(60) { SOON } else { LONG };
     (age / 4).clamp(SHORTEST, longest)
 }
@@ -31,7 +31,7 @@ pub(in super::super) fn next(age: Duration) -> Duration {
 /// The shortest pause between two looks for a crowd: as long as it takes until a look ends more than one wait, so that a
 /// wait costs less than half a look, whether the cloud is fast or slow.
 #[derive(Debug)]
-pub(super) struct Crowd(Duration);
+pub(in crate::backend::cinder) struct Crowd(Duration);
 
 impl Default for Crowd {
     fn default() -> Self {
@@ -41,7 +41,7 @@ impl Default for Crowd {
 
 impl Crowd {
     /// Learns how many waits ended since the look before.
-    pub(super) fn learn(&mut self, ended: usize) {
+    pub(in crate::backend::cinder) fn learn(&mut self, ended: usize) {
         let next = match ended {
             0 => self.0 * 3 / 2,
             1 => self.0 * 5 / 4,
@@ -52,7 +52,7 @@ impl Crowd {
     }
 
     /// The pause for so many who wait.
-    pub(super) fn pause(&self, waiting: usize) -> Duration {
+    pub(in crate::backend::cinder) fn pause(&self, waiting: usize) -> Duration {
         if waiting < CROWD { Duration::ZERO } else { self.0 }
     }
 }
@@ -60,16 +60,21 @@ impl Crowd {
 /// When it is first looked, by what was waited for and how long that took before: a little before most are done costs a
 /// look too many, a little after costs a little time.
 #[derive(Debug, Default)]
-pub(super) struct Habits(HashMap<&'static str, Duration>);
+pub(in crate::backend::cinder) struct Habits(HashMap<&'static str, Duration>);
 
 impl Habits {
     /// How long to wait before the first look.
-    pub(super) fn first(&self, habit: Option<&'static str>) -> Option<Duration> {
+    pub(in crate::backend::cinder) fn first(&self, habit: Option<&'static str>) -> Option<Duration> {
         self.0.get(habit?).copied()
     }
 
     /// A wait ended after so many looks.
-    pub(super) fn learn(&mut self, habit: Option<&'static str>, looks: u32, age: Duration) {
+    pub(in crate::backend::cinder) fn learn(
+        &mut self,
+        habit: Option<&'static str>,
+        looks: u32,
+        age: Duration,
+    ) {
         let Some(habit) = habit else { return };
         let known = self.0.entry(habit).or_insert(SHORTEST);
         // Settles where two in three are done at the first look.
@@ -79,7 +84,7 @@ impl Habits {
 }
 
 /// The pause after so many failed looks in a row.
-pub(super) fn after_failures(failures: u32) -> Duration {
+pub(in crate::backend::cinder) fn after_failures(failures: u32) -> Duration {
     (SHORTEST * 2_u32.saturating_pow(failures.min(10))).min(FAILING)
 }
 
