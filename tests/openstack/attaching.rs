@@ -60,8 +60,8 @@ impl Drop for Fault {
 fn reserve(cloud: &Cloud, volume: &NativeId, server: &str) {
     let output = Command::new(cloud.directory.join("../venv/bin/openstack"))
         .env("OS_CLIENT_CONFIG_FILE", cloud.directory.join("clouds.yaml"))
-        .args(["--os-cloud", "csi", "--os-volume-api-version", "3.27", "volume", "attachment", "create"])
-        .args([volume.as_str(), server])
+        .args(["--os-cloud", "csi", "--os-volume-api-version", "3.54", "volume", "attachment", "create"])
+        .args([volume.as_str(), "--server", server, "--mode", "rw"])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
