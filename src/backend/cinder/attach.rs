@@ -45,6 +45,8 @@ pub use uses::{CONTENT, DATA};
 const SERVICE: Microversion = Microversion(3, 48);
 /// How long an attach or detach is waited for. Guests that do not let go of a disk are given up by Nova before this.
 const LIMIT: Duration = Duration::from_secs(600);
+/// How long Cinder gets to free a volume whose left-over attachment was removed.
+const CLEARED: Duration = Duration::from_millis(200);
 /// How often an attach is ordered that fails without a word, or is refused although the volume looks free.
 const TRIES: u32 = 4;
 
@@ -203,7 +205,9 @@ impl Attacher {
                 match job.stand(found) {
                     Stand::Here(attachment) => match self.found(order, job, found, attachment).await? {
                         Some(attachment) => return Ok(attachment),
+                        None if job.is_late() => return Err(job.too_late("clearing up", found)),
                         None => {
+                            sleep(CLEARED).await;
                             volume = Some(self.look(job).await?);
                             continue;
                         }
@@ -286,7 +290,7 @@ impl Attacher {
                 let promised = self.promised_to(job.volume).await?;
                 if let Some(other) = promised.iter().find(|server| **server != job.server) {
                     let text = format!("it is being attached to server {other}: detach it there first");
-                    return Err(Error::unknown(Kind::FailedPrecondition, text));
+                    return Err(Error::precondition(text));
                 }
             }
             slice = self.patience.doubt;

@@ -300,6 +300,10 @@ async fn a_volume_is_never_given_to_a_second_server_unless_both_may_have_it() {
     };
     assert!(cloud.attacher.attach(&readers("s1")).await.unwrap().readonly);
     assert!(cloud.attacher.attach(&readers("s2")).await.unwrap().readonly);
+    // A volume for one server can be ordered for many nodes, and goes to the first; ordered again it is the same.
+    let raw = shared("v5", "s1", MultiNodeMultiWriter);
+    let first = cloud.attacher.attach(&raw).await.unwrap();
+    assert_eq!(cloud.attacher.attach(&raw).await.unwrap(), first);
 }
 
 #[tokio::test]

@@ -29,7 +29,8 @@ pub(super) fn needs_care(volume: &Volume) -> bool {
 
 /// Whether an order is the plain case, of which nothing is noted.
 pub(super) fn is_plain(order: &AttachOrder) -> bool {
-    !ordered(order).readonly && !order.access.is_block()
+    let wanted = ordered(order);
+    !wanted.readonly && !wanted.mode.multi_node() && !order.access.is_block()
 }
 
 /// Whether the cloud itself lets nobody write to it.
@@ -50,7 +51,7 @@ pub(super) fn to_note(
     server: &str,
 ) -> Result<BTreeMap<String, String>> {
     let (wanted, mut notes) = (ordered(order), BTreeMap::new());
-    let matters = volume.multiattach || wanted.readonly;
+    let matters = volume.multiattach || wanted.readonly || wanted.mode.multi_node();
     let known = noted(volume, server)?;
     if matters && known != Some(wanted) {
         notes.insert(format!("{USE}{server}"), wanted.to_string());

@@ -12,8 +12,8 @@ use crate::error::{Kind, Result};
 
 use super::ask::{Found, Subject, Watched, each};
 
-/// How far before the begin of a wait is listed, where it is not known when the volume was changed: a call changes the
-/// volume before the wait for it begins, and the cloud's clocks differ.
+/// How far the clocks of the cloud's services may differ, and how long before the wait for it a volume may have been
+/// changed by the call that began it. So much earlier is listed.
 const MARGIN: Duration = Duration::from_secs(10);
 /// Volumes that were last changed longer ago than this are not listed but asked for, or the list would be long for all.
 const OLD: Duration = Duration::from_secs(60);
@@ -100,7 +100,7 @@ impl Memory {
         let there = |time: SystemTime| time + self.ahead - self.behind;
         let oldest = there(SystemTime::now()) - OLD;
         let starts = subjects.iter().map(|subject| {
-            self.changed.get(&subject.id).copied().unwrap_or_else(|| there(subject.since) - MARGIN)
+            self.changed.get(&subject.id).copied().unwrap_or_else(|| there(subject.since)) - MARGIN
         });
         let begin = starts.filter(|start| *start >= oldest).min().unwrap_or(oldest);
         let whole = begin.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -121,8 +121,8 @@ impl Memory {
         for Subject { id, unseen, .. } in subjects {
             if let Some(volume) = volumes.remove(id.as_ref()) {
                 found.objects.insert(Arc::clone(id), Some(volume));
-            } else if whole && self.changed.get(id).is_some_and(|changed| *changed >= since) {
-                // A volume's last change only ever becomes later, so it would be on the list.
+            } else if whole && self.changed.get(id).is_some_and(|changed| *changed - MARGIN >= since) {
+                // A volume's last change becomes later, or hardly earlier, so it would be on the list.
                 found.objects.insert(Arc::clone(id), None);
             } else if whole && *unseen {
                 // The cloud has not touched it yet.
