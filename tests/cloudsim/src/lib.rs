@@ -1,0 +1,210 @@
+//! Clouds with OpenStack's block storage, simulated: they answer as the real services do, and do as these do after the
+//! answer, also what these do wrong.
+//!
+//! [`state`] knows what a cloud has and what goes on in it, [`wire`] how that is asked for over HTTP.
+
+pub mod config;
+pub mod state;
+mod wire;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use config::{Config, Dialect, PASSWORD, Version};
+pub use state::{Cloud, Fate, Leftover, Phase};
+pub use wire::{Count, Counts, Fault, Rule};
+
+use wire::Request;
+use wire::faults::Faults;
+
+/// A cloud that runs until it is dropped.
+pub struct Sim {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+/// What requests and tests share.
+pub(crate) struct Shared {
+    cloud: Mutex<Cloud>,
+    faults: Mutex<Faults>,
+    counts: Mutex<Counts>,
+    start: Instant,
+    /// The start in the cloud's time, since 1970.
+    epoch: Duration,
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sim").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    /// The cloud as it is now.
+    pub(crate) fn cloud(&self) -> MutexGuard<'_, Cloud> {
+        let mut cloud = self.cloud.lock().unwrap_or_else(PoisonError::into_inner);
+        cloud.advance(self.epoch + self.start.elapsed());
+        cloud
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn fault(&self, request: &Request) -> Option<Fault> {
+        self.faults().of(request)
+    }
+
+    pub(crate) fn count(&self, key: &str, change: impl FnOnce(&mut Count)) {
+        change(self.counts().entry(key.to_owned()).or_default());
+    }
+}
+
+impl Sim {
+    /// Starts a cloud on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn start(config: Config) -> io::Result<Self> {
+        Self::start_at(config, ([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// Starts a cloud at an address.
+    ///
+    /// # Errors
+    /// Where it cannot listen there.
+    pub async fn start_at(config: Config, address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let epoch = SystemTime::UNIX_EPOCH.elapsed().map_err(io::Error::other)?;
+        let shared = Arc::new(Shared {
+            cloud: Mutex::new(Cloud::new(config, epoch)),
+            faults: Mutex::default(),
+            counts: Mutex::default(),
+            start: Instant::now(),
+            epoch,
+        });
+        let task = wire::server::serve(listener, Arc::clone(&shared));
+        Ok(Self { shared, address, task })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of its identity service.
+    #[must_use]
+    pub fn auth_url(&self) -> String {
+        let version = if self.cloud().config.dialect == Dialect::Openstack { "v3" } else { "v2.0" };
+        format!("http://{}/identity/{version}", self.address)
+    }
+
+    /// A `clouds.yaml` with which each user logs in to the cloud of its own name.
+    #[must_use]
+    pub fn clouds_yaml(&self) -> String {
+        let url = self.auth_url();
+        let cloud = self.cloud();
+        let mut text = "clouds:\n".to_owned();
+        for user in &cloud.config.users {
+            let region = &cloud.config.region;
+            text += &match cloud.config.dialect {
+                Dialect::Openstack => format!(
+                    "  {}:\n    region_name: {region}\n    auth:\n      auth_url: {url}\n      username: {}\n      \
+                     password: {}\n      project_name: {}\n      user_domain_id: default\n      \
+                     project_domain_id: default\n",
+                    user.name, user.name, user.password, user.project
+                ),
+                Dialect::Rackspace => format!(
+                    "  {}:\n    region_name: {region}\n    auth_type: rackspace_apikey\n    auth:\n      \
+                     auth_url: {url}\n      username: {}\n      api_key: {}\n",
+                    user.name, user.name, user.password
+                ),
+                Dialect::Cyclades => format!(
+                    "  {}:\n    auth_type: v2token\n    auth:\n      auth_url: {url}\n      token: {}\n",
+                    user.name, user.password
+                ),
+            };
+        }
+        text
+    }
+
+    /// The cloud as it is now, to look at and to change. Requests wait as long as it is held.
+    pub fn cloud(&self) -> MutexGuard<'_, Cloud> {
+        self.shared.cloud()
+    }
+
+    /// Makes a server in a project, in the first zone, and tells its id.
+    ///
+    /// # Panics
+    /// Where there is no project of this name.
+    #[must_use]
+    pub fn add_server(&self, project: &str, name: &str) -> String {
+        let mut cloud = self.cloud();
+        let project = cloud.config.project(project).map(|project| project.id.clone());
+        let project = project.unwrap_or_default();
+        assert!(!project.is_empty(), "there is no such project");
+        let zone = cloud.config.zones.first().cloned().unwrap_or_default();
+        cloud.add_server(&project, name, &zone)
+    }
+
+    /// From now on, something goes wrong with some requests. The first rule that fits a request decides.
+    pub fn order(&self, rule: Rule) {
+        self.shared.faults().add(rule);
+    }
+
+    /// Nothing goes wrong with requests any more.
+    pub fn clear_orders(&self) {
+        self.shared.faults().clear();
+    }
+
+    /// The rules of which something is left.
+    #[must_use]
+    pub fn orders(&self) -> Vec<Rule> {
+        self.shared.faults().rules().to_vec()
+    }
+
+    /// No token that was given out is good any more.
+    pub fn expire_tokens(&self) {
+        let mut cloud = self.cloud();
+        for token in cloud.tokens.iter_mut() {
+            token.end = Duration::ZERO;
+        }
+    }
+
+    /// The requests since the start or since they were last forgotten.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.counts().clone()
+    }
+
+    /// How many requests there were.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.shared.counts().values().map(|count| count.requests).sum()
+    }
+
+    /// Forgets the requests that there were.
+    pub fn forget_counts(&self) {
+        self.shared.counts().clear();
+    }
+}
