@@ -113,6 +113,8 @@ pub struct Type {
     pub id: String,
     /// Its name.
     pub name: String,
+    /// For people.
+    pub description: Option<String>,
     /// Its properties.
     pub specs: BTreeMap<String, String>,
 }
@@ -120,7 +122,11 @@ pub struct Type {
 impl Type {
     pub(crate) fn new(id: &str, name: &str, specs: &[(&str, &str)]) -> Self {
         let specs = specs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Self { id: id.to_owned(), name: name.to_owned(), specs }
+        Self { id: id.to_owned(), name: name.to_owned(), description: None, specs }
+    }
+
+    fn described(self, text: &str) -> Self {
+        Self { description: Some(text.to_owned()), ..self }
     }
 
     pub(crate) fn is(&self, spec: &str) -> bool {
@@ -137,6 +143,18 @@ pub struct Image {
     pub name: String,
     /// The smallest volume that it fits into, in GiB.
     pub min_disk: u64,
+}
+
+/// What becomes of a filter by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameFilter {
+    /// It holds.
+    Honoured,
+    /// The operator has not allowed it: it is refused from 3.31 on, and passed over before.
+    NotAllowed,
+    /// It is passed over.
+    Ignored,
 }
 
 /// What a simulated cloud has. All of it can be changed while it runs.
@@ -175,7 +193,7 @@ pub struct Config {
     /// Items of a list's page at most.
     pub page: usize,
     /// Whether lists are filtered by name.
-    pub name_filter: bool,
+    pub name_filter: NameFilter,
     /// Disks of a server at most, its own among them; `None`: as many as one likes.
     pub server_disks: Option<usize>,
     /// How long a token is good.
@@ -235,9 +253,14 @@ impl Config {
                     "multiattach",
                     &[("multiattach", "<is> True")],
                 ),
-                Type::new("0d6e5f7a-7e0c-4f5e-9d5f-000000000003", "__DEFAULT__", &[]),
+                Type::new("0d6e5f7a-7e0c-4f5e-9d5f-000000000003", "__DEFAULT__", &[])
+                    .described("Default Volume Type"),
             ],
-            group_types: vec![Type::new("0d6e5f7a-7e0c-4f5e-9d5f-000000000011", "default-group", &[])],
+            group_types: vec![
+                Type::new("0d6e5f7a-7e0c-4f5e-9d5f-000000000011", "default-group", &[]),
+                Type::new("0d6e5f7a-7e0c-4f5e-9d5f-000000000012", "default_cgsnapshot_type", &[])
+                    .described("Default group type for migrating cgsnapshot"),
+            ],
             images: vec![Image {
                 id: "0d6e5f7a-7e0c-4f5e-9d5f-000000000021".to_owned(),
                 name: "blank".to_owned(),
@@ -245,7 +268,7 @@ impl Config {
             }],
             backups: true,
             page: 1000,
-            name_filter: true,
+            name_filter: NameFilter::Honoured,
             server_disks: None,
             token_life: Duration::from_secs(3600),
             largest: 100_000,

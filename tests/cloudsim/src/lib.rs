@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use config::{Config, Dialect, PASSWORD, Version};
+pub use config::{Config, Dialect, NameFilter, PASSWORD, Version};
 pub use state::{Cloud, Fate, Leftover, Phase};
 pub use wire::{Count, Counts, Fault, Rule};
 
@@ -104,6 +104,15 @@ impl Sim {
         });
         let task = wire::server::serve(listener, Arc::clone(&shared));
         Ok(Self { shared, address, task })
+    }
+
+    /// Takes orders from outside, at another address, as long as the task runs.
+    ///
+    /// # Errors
+    /// Where it cannot listen there.
+    pub async fn control(self: &Arc<Self>, address: SocketAddr) -> io::Result<(SocketAddr, JoinHandle<()>)> {
+        let listener = TcpListener::bind(address).await?;
+        Ok((listener.local_addr()?, wire::server::serve_control(listener, Arc::clone(self))))
     }
 
     /// Where it listens.

@@ -15,6 +15,8 @@ mod servers;
 mod snapshots;
 mod steps;
 mod table;
+#[cfg(test)]
+mod tests;
 mod volumes;
 
 pub use agenda::{Fate, Leftover, Phase};

@@ -1,5 +1,6 @@
 //! The cloud's services over HTTP.
 
+pub(crate) mod control;
 pub(crate) mod count;
 pub(crate) mod faults;
 mod identity;
@@ -23,6 +24,6 @@ pub(crate) fn answer(cloud: &mut Cloud, mut request: Request) -> Answer {
         Some("identity") => identity::answer(cloud, &request).into(),
         Some("volume") => openstack::cinder(cloud, &mut request),
         Some("compute") => openstack::nova(cloud, &mut request),
-        _ => Reply::text(404, "text/html", "<html><title>404 Not Found</title></html>").into(),
+        _ => Reply::no_route().into(),
     }
 }

@@ -221,7 +221,7 @@ impl Cloud {
             size,
             readonly,
         });
-        self.change_attachment(id, |attachment| {
+        self.change_attachment(id, "in-use", |attachment| {
             attachment.status = "attached";
             attachment.device = device;
             attachment.attached = Some(now);
@@ -252,8 +252,9 @@ impl Cloud {
         }
         self.pull(server, volume);
         // The volume has no attachment any more, and is still `detaching`.
-        let own = |one: &&super::Attachment| one.volume == volume && one.server.as_deref() == Some(server);
-        let attachment = self.attachments.iter().find(own).map(|one| one.id.clone());
+        let disks = self.servers.get(server).map(|server| server.disks.as_slice()).unwrap_or_default();
+        let attachment =
+            disks.iter().find(|disk| disk.volume == volume).and_then(|disk| disk.attachment.clone());
         if let Some(id) = attachment {
             self.attachments.remove(&id);
         }

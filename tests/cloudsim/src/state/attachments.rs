@@ -34,17 +34,20 @@ impl Cloud {
                 found.status
             )));
         }
-        let shared = self.is_shared(found);
-        let sound = match found.status {
-            "available" | "downloading" => true,
-            "in-use" | "reserved" | "attaching" => shared,
-            _ => false,
+        let expected: &[&str] = match self.is_shared(found) {
+            true => &["available", "in-use", "downloading"],
+            false => &["available", "downloading"],
         };
-        if !sound {
-            let expected =
-                if shared { "available or in-use or downloading" } else { "available or downloading" };
+        let free = expected.contains(&found.status);
+        // Another one for the same server may be of a server that moves to another host, and does not change the
+        // volume's state.
+        let again = matches!(found.status, "in-use" | "reserved")
+            && server.is_some()
+            && self.attachments.iter().any(|one| one.volume == volume && one.server == server);
+        if !free && !again {
             return Err(Refusal::invalid(format!(
-                "Invalid volume: Volume {volume} status must be {expected} to reserve, but the current status is {}.",
+                "Invalid volume: Volume {volume} status must be {} to reserve, but the current status is {}.",
+                expected.join(" or "),
                 found.status
             )));
         }
@@ -61,7 +64,9 @@ impl Cloud {
         };
         let id = attachment.id.clone();
         self.attachments.insert(attachment);
-        self.follow(volume);
+        if free {
+            self.set(volume, "reserved");
+        }
         Ok(id)
     }
 
@@ -76,7 +81,7 @@ impl Cloud {
     pub fn complete_attachment(&mut self, caller: &Caller, id: &str) -> Result<()> {
         self.attachment(&caller.project, id)?;
         let now = self.now;
-        self.change_attachment(id, |attachment| {
+        self.change_attachment(id, "in-use", |attachment| {
             attachment.status = "attached";
             attachment.attached = Some(now);
         });
@@ -100,17 +105,23 @@ impl Cloud {
     }
 
     pub(super) fn connected(&mut self, id: &str) {
-        self.change_attachment(id, |attachment| {
+        self.change_attachment(id, "attaching", |attachment| {
             attachment.status = "attaching";
             attachment.connected = true;
         });
     }
 
-    pub(super) fn change_attachment(&mut self, id: &str, change: impl FnOnce(&mut Attachment)) {
+    /// Changes an attachment, and gives its volume this state.
+    pub(super) fn change_attachment(
+        &mut self,
+        id: &str,
+        status: &'static str,
+        change: impl FnOnce(&mut Attachment),
+    ) {
         let Some(attachment) = self.attachments.get_mut(id) else { return };
         change(attachment);
         let volume = attachment.volume.clone();
-        self.follow(&volume);
+        self.set(&volume, status);
     }
 
     pub(super) fn drop_attachment(&mut self, id: &str) {

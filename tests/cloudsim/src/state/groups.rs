@@ -149,13 +149,13 @@ impl Cloud {
             )));
         }
         let members = self.members(id);
+        if self.cuts.iter().any(|cut| cut.group == id) {
+            return Err(Refusal::invalid("Invalid Group: Group has existing snapshots."));
+        }
         if !members.is_empty() && !volumes {
             return Err(Refusal::invalid(format!(
                 "Invalid Group: Group {id} still contains volumes. The delete-volumes flag is required to delete it."
             )));
-        }
-        if self.cuts.iter().any(|cut| cut.group == id) {
-            return Err(Refusal::invalid("Invalid Group: Group has existing group snapshots."));
         }
         let attached = |volume: &String| self.attachments.iter().any(|one| &one.volume == volume);
         if let Some(volume) = members.iter().find(|volume| attached(volume)) {
@@ -191,7 +191,7 @@ impl Cloud {
         let members = self.members(group);
         if members.is_empty() {
             return Err(Refusal::invalid(
-                "Invalid Group: Source group is empty. No group snapshot will be created.",
+                "Invalid Group: Source group cannot be empty or in 'creating' or 'updating' state. No group snapshot will be created.",
             ));
         }
         for member in &members {

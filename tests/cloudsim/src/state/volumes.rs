@@ -305,7 +305,7 @@ impl Cloud {
         self.fits(&kind, size)?;
         if status != expected {
             return Err(Refusal::invalid(format!(
-                "Invalid volume: Volume {id} status must be '{expected}' to extend, currently {status}."
+                "Invalid volume: Volume {id} status must be '{{'status': '{expected}'}}' to extend, currently {status}."
             )));
         }
         self.afford(&caller.project, 0, size - old, &kind)?;
@@ -319,9 +319,7 @@ impl Cloud {
     pub fn retype_volume(&mut self, caller: &Caller, id: &str, wanted: &str) -> Result<()> {
         let volume = self.volume(&caller.project, id)?;
         let Some(kind) = self.config.volume_type(wanted) else {
-            return Err(Refusal::invalid(format!(
-                "Invalid input received: Invalid volume_type passed: {wanted}."
-            )));
+            return Err(Refusal::missing(format!("Volume type with name {wanted} could not be found.")));
         };
         if kind.is("multiattach") != self.is_shared(volume) && volume.status != "available" {
             return Err(Refusal::invalid(format!(

@@ -119,7 +119,9 @@ fn log_in(cloud: &mut Cloud, request: &Request) -> Reply {
     if !catalog.is_null() {
         body["catalog"] = catalog;
     }
-    Reply::json(201, &json!({"token": body})).header("x-subject-token", token.secret)
+    Reply::json(201, &json!({"token": body}))
+        .header("x-subject-token", token.secret)
+        .header("vary", "X-Auth-Token")
 }
 
 fn issue(cloud: &mut Cloud, project: &str, user: &str) -> Token {

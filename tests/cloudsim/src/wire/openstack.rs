@@ -74,19 +74,43 @@ pub(super) fn cinder(cloud: &mut Cloud, request: &mut Request) -> Answer {
     };
     let rest = request.rest(2);
     let mut base = format!("{}/volume/v3", request.root());
-    let in_path = rest.first().filter(|first| cloud.config.projects.iter().any(|known| known.id == **first));
+    let is_project = |part: &str| part.len() == 32 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let in_path = rest.first().filter(|first| is_project(first));
     let from = match in_path {
         None => 2,
         Some(project) if *project == request.caller.project => 3,
-        Some(_) => return Reply::fault(400, "Malformed request url").into(),
+        Some(_) => return malformed(version),
     };
     if from == 3 {
         base = format!("{base}/{}", request.caller.project);
     }
     let mut call = Call { cloud, request, version, base };
     let rest = request.rest(from);
+    if rest.len() <= 1 && !ROOTS.contains(&rest.first().copied().unwrap_or_default()) {
+        return Reply::no_route().into();
+    }
     let result = route(&mut call, request.method.as_str(), &rest);
     version::label(result.unwrap_or_else(Reply::from), "volume", version).into()
+}
+
+/// What there is.
+const ROOTS: [&str; 12] = [
+    "volumes",
+    "snapshots",
+    "backups",
+    "attachments",
+    "groups",
+    "group_snapshots",
+    "group_types",
+    "types",
+    "limits",
+    "os-availability-zone",
+    "messages",
+    "os-quota-sets",
+];
+
+fn malformed(version: Version) -> Answer {
+    version::label(Reply::fault(400, "Malformed request url"), "volume", version).into()
 }
 
 fn route(call: &mut Call<'_>, method: &str, path: &[&str]) -> Result<Reply> {

@@ -35,8 +35,21 @@ impl From<Reply> for Answer {
 }
 
 impl Reply {
+    /// Without a body, as most methods have it.
     pub(super) fn empty(status: u16) -> Self {
-        Self { status, ..Self::default() }
+        Self::text(status, "text/html; charset=UTF-8", "")
+    }
+
+    /// Without a body, as actions have it.
+    pub(super) fn json_empty(status: u16) -> Self {
+        Self::text(status, "application/json", "")
+    }
+
+    /// The page of what has no route.
+    pub(super) fn no_route() -> Self {
+        let page = "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  \
+                    The resource could not be found.<br /><br />\n\n\n\n </body>\n</html>";
+        Self::text(404, "text/html; charset=UTF-8", page)
     }
 
     pub(super) fn json(status: u16, body: &Value) -> Self {

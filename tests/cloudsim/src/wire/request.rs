@@ -51,7 +51,7 @@ impl Request {
     pub(super) fn content(&self, key: &str) -> Result<Value> {
         match self.json()?.get_mut(key) {
             Some(content @ Value::Object(_)) => Ok(content.take()),
-            _ => Err(Refusal::invalid(format!("Missing required element '{key}' in request body."))),
+            _ => Err(Refusal::invalid(format!("'{key}' is a required property"))),
         }
     }
 }

@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::Shared;
 use crate::state::{Caller, Fate};
+use crate::{Shared, Sim};
 
 use super::faults::{Fault, ms, page};
 use super::request::{Request, split};
@@ -35,38 +35,64 @@ enum Out {
     Break,
 }
 
-/// Serves connections until it is dropped.
+/// Serves the cloud's services as long as the task runs.
 pub(crate) fn serve(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             // One that cannot be accepted is its caller's loss.
             if let Ok((stream, _)) = listener.accept().await {
                 let shared = Arc::clone(&shared);
-                tokio::spawn(talk(stream, shared));
+                tokio::spawn(talk(stream, move |request| exchange(request, Arc::clone(&shared))));
             }
         }
     })
 }
 
-async fn talk(stream: TcpStream, shared: Arc<Shared>) {
+/// Serves those who give orders from outside, as long as the task runs.
+pub(crate) fn serve_control(listener: TcpListener, sim: Arc<Sim>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            if let Ok((stream, _)) = listener.accept().await {
+                let sim = Arc::clone(&sim);
+                tokio::spawn(talk(stream, move |request| {
+                    let sim = Arc::clone(&sim);
+                    async move {
+                        let request = take_apart(request, Caller::default()).await?;
+                        respond(Out::Reply(super::control::answer(&sim, &request)))
+                            .map(|(response, _)| response)
+                    }
+                }));
+            }
+        }
+    })
+}
+
+async fn talk<F>(stream: TcpStream, exchange: impl Fn(http::Request<Incoming>) -> F)
+where
+    F: Future<Output = io::Result<Response<Chunks>>>,
+{
     // Without this, small answers wait for the caller's delayed acknowledgement.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let service = service_fn(|request| exchange(request, Arc::clone(&shared)));
+    let service = service_fn(exchange);
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // Callers that go away are what many tests are about, as are connections that break.
     connection.await.unwrap_or_default();
 }
 
-async fn exchange(request: http::Request<Incoming>, shared: Arc<Shared>) -> io::Result<Response<Chunks>> {
+async fn take_apart(request: http::Request<Incoming>, caller: Caller) -> io::Result<Request> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let (path, query) = split(target);
+    Ok(Request { method: head.method, path, query, headers: head.headers, body, caller })
+}
+
+async fn exchange(request: http::Request<Incoming>, shared: Arc<Shared>) -> io::Result<Response<Chunks>> {
     let caller = Caller { request: format!("req-{}", shared.cloud().ids.uuid()), ..Caller::default() };
-    let request = Request { method: head.method, path, query, headers: head.headers, body, caller };
+    let request = take_apart(request, caller).await?;
     let key = format!("{} {}", request.method, super::count::pattern(&request.path));
     shared.count(&key, |count| {
         count.requests += 1;
@@ -74,21 +100,27 @@ async fn exchange(request: http::Request<Incoming>, shared: Arc<Shared>) -> io::
     });
     // In a task of its own: a service does not stop its work because its caller has gone.
     let work = tokio::spawn(perform(request, Arc::clone(&shared)));
-    let out = work.await.map_err(io::Error::other)?;
+    let (response, length) = respond(work.await.map_err(io::Error::other)?)?;
+    shared.count(&key, |count| count.sent += length);
+    Ok(response)
+}
+
+/// An answer as it goes out, and how many bytes its body has.
+fn respond(out: Out) -> io::Result<(Response<Chunks>, u64)> {
     let (chunks, reply) = match out {
         Out::Reply(reply) => (Chunks::whole(&reply.body), reply),
         Out::Part(reply, length) => (Chunks::part(&reply.body, length), reply),
         Out::Huge(length) => (Chunks::huge(length), Reply::text(200, "application/json", "")),
         Out::Break => return Err(io::Error::other("the connection is to break")),
     };
-    shared.count(&key, |count| count.sent += chunks.length);
+    let length = chunks.length;
     let mut response = Response::new(chunks);
     *response.status_mut() = StatusCode::from_u16(reply.status).map_err(io::Error::other)?;
     for (name, value) in &reply.headers {
         let value = HeaderValue::from_str(value).map_err(io::Error::other)?;
         response.headers_mut().insert(HeaderName::from_static(name), value);
     }
-    Ok(response)
+    Ok((response, length))
 }
 
 /// Does what a request asks for, in the way in which it is to go wrong.

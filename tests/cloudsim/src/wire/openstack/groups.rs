@@ -91,7 +91,7 @@ fn create(call: &mut Call<'_>) -> Result<Reply> {
     };
     if wish.volume_types.is_empty() {
         return Err(Refusal::invalid(
-            "Invalid input for field/attribute volume_types. Value: []. [] is too short",
+            "Invalid input for field/attribute volume_types. Value: []. [] should be non-empty",
         ));
     }
     let name = wish.name.clone();
@@ -105,6 +105,11 @@ fn change(call: &mut Call<'_>, id: &str) -> Result<Reply> {
         let text = input_list(&body, field)?;
         Ok(text.split(',').filter(|id| !id.is_empty()).map(|id| id.trim().to_owned()).collect())
     };
+    if body.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Err(Refusal::invalid(
+            "Invalid input for field/attribute group. Value: {}. {} is not valid under any of the given schemas",
+        ));
+    }
     let (add, remove) = (ids("add_volumes")?, ids("remove_volumes")?);
     call.cloud.change_group(&call.request.caller, id, &add, &remove)?;
     Ok(Reply::empty(202))
@@ -135,7 +140,9 @@ pub(super) fn route_cuts(call: &mut Call<'_>, method: &str, path: &[&str]) -> Re
             let group = input::needed(&body, "group_id")?;
             let (name, text) = (input::trimmed(&body, "name")?, input::trimmed(&body, "description")?);
             let id = call.cloud.create_cut(&call.request.caller, &group, name, text)?;
-            Ok(Reply::json(202, &json!({"group_snapshot": brief_cut(call.cloud.cut(call.project(), &id)?)})))
+            let mut view = brief_cut(call.cloud.cut(call.project(), &id)?);
+            view["group_type_id"] = json!(call.cloud.group(call.project(), &group)?.kind);
+            Ok(Reply::json(202, &json!({"group_snapshot": view})))
         }
         ("DELETE", [id]) => {
             call.cloud.delete_cut(&call.request.caller, id)?;
@@ -146,7 +153,7 @@ pub(super) fn route_cuts(call: &mut Call<'_>, method: &str, path: &[&str]) -> Re
 }
 
 fn brief_cut(one: &Cut) -> Value {
-    json!({"id": one.id, "name": one.name, "group_type_id": one.kind})
+    json!({"id": one.id, "name": one.name})
 }
 
 fn view_cut(one: &Cut) -> Value {

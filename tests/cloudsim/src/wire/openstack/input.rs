@@ -8,12 +8,27 @@ use crate::state::{Metadata, Refusal, Result};
 const LONGEST: usize = 255;
 
 fn bad(field: &str, value: &Value, why: &str) -> Refusal {
-    let shown = value.to_string();
-    let shown = shown.trim_matches('"');
+    let shown = python(value);
     Refusal::invalid(format!(
-        "Invalid input for field/attribute {field}. Value: {shown}. {} {why}",
-        value.to_string().replace('"', "'")
+        "Invalid input for field/attribute {field}. Value: {}. {shown} {why}",
+        shown.trim_matches('\'')
     ))
+}
+
+/// A value as Python writes it.
+fn python(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::String(text) => format!("'{text}'"),
+        Value::Array(items) => format!("[{}]", items.iter().map(python).collect::<Vec<_>>().join(", ")),
+        Value::Object(map) => {
+            let pairs = map.iter().map(|(key, value)| format!("'{key}': {}", python(value)));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// A text; `None` where it is null or not there.
@@ -28,7 +43,28 @@ pub(super) fn text(body: &Value, field: &str) -> Result<Option<String>> {
 
 /// A name or description: without white space around it.
 pub(super) fn trimmed(body: &Value, field: &str) -> Result<Option<String>> {
-    Ok(text(body, field)?.map(|text| text.trim().to_owned()))
+    match body[field].as_str().map(|text| text.chars().count()) {
+        Some(length) if length > LONGEST => Err(Refusal::invalid(format!(
+            "Invalid input received: {field} has {length} characters, more than {LONGEST}."
+        ))),
+        _ => Ok(text(body, field)?.map(|text| text.trim().to_owned())),
+    }
+}
+
+/// Refuses what is neither an object nor null.
+pub(super) fn object(body: &Value, field: &str) -> Result<()> {
+    match &body[field] {
+        Value::Null | Value::Object(_) => Ok(()),
+        other => Err(bad(field, other, "is not of type 'object', 'null'")),
+    }
+}
+
+/// Says that an object lacks something.
+pub(super) fn lacks(name: &str, body: &Value, field: &str) -> Refusal {
+    Refusal::invalid(format!(
+        "Invalid input for field/attribute {name}. Value: {}. '{field}' is a required property",
+        python(body)
+    ))
 }
 
 /// A text that must be there.
@@ -42,8 +78,21 @@ pub(super) fn needed(body: &Value, field: &str) -> Result<String> {
 pub(super) fn uuid(body: &Value, field: &str) -> Result<Option<String>> {
     let digits = |text: &str| text.bytes().filter(u8::is_ascii_hexdigit).count() == 32;
     match text(body, field)? {
-        Some(text) if !digits(&text) => Err(bad(field, &body[field], "is not a 'uuid'")),
+        Some(text) if !digits(&text) => {
+            Err(bad(field, &body[field], "is not valid under any of the given schemas"))
+        }
         found => Ok(found),
+    }
+}
+
+/// The id of an object that must be there, in the object of this name. Nova says otherwise than Cinder what is wrong.
+pub(super) fn needed_uuid(body: &Value, name: &str, field: &str) -> Result<String> {
+    if body[field].is_null() {
+        return Err(lacks(name, body, field));
+    }
+    match uuid(body, field) {
+        Ok(Some(id)) => Ok(id),
+        _ => Err(bad(field, &body[field], "is not a 'uuid'")),
     }
 }
 
@@ -103,12 +152,14 @@ pub(super) fn metadata(body: &Value, field: &str) -> Result<Metadata> {
 }
 
 /// Refuses keys that are not known.
-pub(super) fn only(body: &Value, known: &[&str]) -> Result<()> {
+pub(super) fn only(body: &Value, name: &str, known: &[&str]) -> Result<()> {
     let Value::Object(map) = body else { return Ok(()) };
     match map.keys().find(|key| !known.contains(&key.as_str())) {
         None => Ok(()),
         Some(key) => Err(Refusal::invalid(format!(
-            "Invalid input for field/attribute volume. Additional properties are not allowed ('{key}' was unexpected)"
+            "Invalid input for field/attribute {name}. Value: {}. Additional properties are not allowed ('{key}' was \
+             unexpected)",
+            python(body)
         ))),
     }
 }

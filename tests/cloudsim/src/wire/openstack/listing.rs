@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::Version;
+use crate::config::{NameFilter, Version};
 use crate::state::{Metadata, Refusal, Result, Row};
 use crate::wire::Reply;
 use crate::wire::request::{Request, encode};
@@ -12,13 +12,11 @@ use crate::wire::request::{Request, encode};
 use super::Call;
 
 /// What is not a filter.
-const PAGING: [&str; 6] = ["limit", "marker", "offset", "sort", "sort_key", "sort_dir"];
+const PAGING: [&str; 7] = ["limit", "marker", "offset", "sort", "sort_key", "sort_dir", "list_volume"];
 /// From here on filters that are not known are refused instead of passed over.
 const STRICT: Version = Version(3, 31);
 /// From here on a list can tell how long it is.
 const COUNTED: Version = Version(3, 45);
-/// From here on a filter can ask for a part.
-const PARTIAL: Version = Version(3, 34);
 
 /// How the items of a list are called, and by what they can be chosen.
 pub(super) struct Kind<T: 'static> {
@@ -124,16 +122,14 @@ fn filter<'a, T: 'static>(call: &Call<'_>, kind: &Kind<T>, mut items: Vec<&'a T>
         if PAGING.contains(&key.as_str()) || key == "with_count" && call.version >= COUNTED {
             continue;
         }
-        let (name, part) = match key.strip_suffix('~') {
-            Some(name) if call.version >= PARTIAL => (name, true),
-            _ => (key.as_str(), false),
-        };
-        match kind.filters.iter().find(|(known, _)| *known == name) {
+        let names = call.cloud.config.name_filter;
+        // Filters for a part of a text (`name~`) are there only where the operator has allowed them.
+        match kind.filters.iter().find(|(known, _)| known == key) {
             // Other users' objects are never shown to users, and asking for them is passed over.
-            None if name == "all_tenants" => {}
+            None if key == "all_tenants" => {}
             None => unknown.push(key.as_str()),
-            Some(_) if name == "name" && !call.cloud.config.name_filter => {}
-            Some((_, Look::Text(look))) if part => items.retain(|item| look(item).contains(wanted.as_str())),
+            Some(_) if key == "name" && names == NameFilter::NotAllowed => unknown.push(key.as_str()),
+            Some(_) if key == "name" && names == NameFilter::Ignored => {}
             Some((_, Look::Text(look))) => items.retain(|item| look(item) == *wanted),
             Some((_, Look::Notes(look))) => match literal(wanted) {
                 Some(wanted) => {

@@ -50,6 +50,7 @@ fn route(call: &mut Call<'_>, method: &str, path: &[&str]) -> Result<Option<Repl
             attachments(call, method, server, rest).map(Some)
         }
         ("GET", ["servers", server, "os-instance-actions"]) => servers::actions(call, server).map(Some),
+        ("GET", ["images"]) => Ok(Some(servers::images(call))),
         ("GET", ["limits"]) => Ok(Some(servers::limits())),
         ("GET", ["os-availability-zone"]) => Ok(Some(servers::zones(call))),
         (_, ["servers", rest @ ..]) => servers::route(call, method, rest).map(Some),
@@ -106,11 +107,7 @@ fn attachments(call: &mut Call<'_>, method: &str, server: &str, path: &[&str]) -
 fn attach(call: &mut Call<'_>, server: &str) -> Result<Option<Reply>> {
     let since = |minor| call.version >= Version(2, minor);
     let body = call.request.content("volumeAttachment")?;
-    let volume = input::uuid(&body, "volumeId")?.ok_or_else(|| {
-        Refusal::invalid(
-            "Invalid input for field/attribute volumeAttachment. 'volumeId' is a required property",
-        )
-    })?;
+    let volume = input::needed_uuid(&body, "volumeAttachment", "volumeId")?;
     let wish = AttachWish {
         device: input::text(&body, "device")?,
         tag: if since(49) { input::text(&body, "tag")? } else { None },

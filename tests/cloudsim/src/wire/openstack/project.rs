@@ -35,7 +35,7 @@ pub(super) fn route(call: &mut Call<'_>, method: &str, path: &[&str]) -> Result<
         ("GET", ["types"]) => Ok(types(call)),
         ("GET", ["types", "default"]) => {
             let first = call.cloud.config.types.first().ok_or_else(not_there)?;
-            Ok(Reply::json(200, &json!({"volume_type": kind(first)})))
+            Ok(Reply::json(200, &json!({"volume_type": without_access(kind(first))})))
         }
         ("GET", ["types", id]) => {
             let found = call.cloud.config.types.iter().find(|one| one.id == *id);
@@ -72,15 +72,24 @@ pub(super) fn route(call: &mut Call<'_>, method: &str, path: &[&str]) -> Result<
 fn kind(one: &Type) -> Value {
     let visible = one.specs.iter().filter(|(key, _)| VISIBLE.contains(&key.as_str()));
     let visible: Map<_, _> = visible.map(|(key, value)| (key.clone(), json!(value))).collect();
-    json!({"id": one.id, "name": one.name, "is_public": true, "description": null, "extra_specs": visible})
+    json!({"id": one.id, "name": one.name, "is_public": true, "description": one.description, "extra_specs": visible,
+        "os-volume-type-access:is_public": true})
+}
+
+/// As the default type is shown.
+fn without_access(mut view: Value) -> Value {
+    if let Some(view) = view.as_object_mut() {
+        view.remove("os-volume-type-access:is_public");
+    }
+    view
 }
 
 fn group_type(one: &Type) -> Value {
-    json!({"id": one.id, "name": one.name, "description": null, "is_public": true})
+    json!({"id": one.id, "name": one.name, "description": one.description, "is_public": true})
 }
 
 fn types(call: &Call<'_>) -> Reply {
-    let list: Vec<_> = call.cloud.config.types.iter().rev().map(kind).collect();
+    let list: Vec<_> = call.cloud.config.types.iter().map(kind).collect();
     Reply::json(200, &json!({"volume_types": list}))
 }
 

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::config::Version;
-use crate::state::{Result, Server, moment_text};
+use crate::state::{Refusal, Result, Server, moment_text};
 use crate::wire::Reply;
 
-use super::{Call, not_there};
+use super::{Call, input, not_there};
 
 pub(super) fn route(call: &mut Call<'_>, method: &str, path: &[&str]) -> Result<Reply> {
     let own = |call: &Call<'_>, one: &Server| one.project == call.project();
@@ -26,12 +26,28 @@ pub(super) fn route(call: &mut Call<'_>, method: &str, path: &[&str]) -> Result<
             let server = call.cloud.server(call.project(), id)?;
             Ok(Reply::json(200, &json!({"server": view(call, server)})))
         }
+        ("POST", []) => create(call),
         ("DELETE", [id]) => {
             call.cloud.delete_server(&call.request.caller, id)?;
             Ok(Reply::empty(204))
         }
         _ => Err(not_there()),
     }
+}
+
+fn create(call: &mut Call<'_>) -> Result<Reply> {
+    let body = call.request.content("server")?;
+    let name = input::needed(&body, "name")?;
+    let zone = input::text(&body, "availability_zone")?;
+    let zones = &call.cloud.config.zones;
+    let zone = zone.or_else(|| zones.first().cloned()).filter(|zone| zones.contains(zone));
+    let zone = zone.ok_or_else(|| Refusal::invalid("The requested availability zone is not available"))?;
+    let project = call.project().to_owned();
+    let id = call.cloud.add_server(&project, &name, &zone);
+    let secret: String = call.cloud.ids.secret().chars().take(12).collect();
+    let server = json!({"id": id, "links": links(call, &id), "OS-DCF:diskConfig": "MANUAL", "adminPass": secret,
+        "security_groups": [{"name": "default"}]});
+    Ok(Reply::json(202, &json!({"server": server})))
 }
 
 fn links(call: &Call<'_>, id: &str) -> Value {
@@ -96,6 +112,13 @@ pub(super) fn actions(call: &Call<'_>, id: &str) -> Result<Reply> {
     };
     let list: Vec<_> = server.actions.iter().rev().map(view).collect();
     Ok(Reply::json(200, &json!({"instanceActions": list})))
+}
+
+/// The images from which servers can be made.
+pub(super) fn images(call: &Call<'_>) -> Reply {
+    let image = |one: &crate::config::Image| json!({"id": one.id, "name": one.name, "links": []});
+    let images: Vec<_> = call.cloud.config.images.iter().map(image).collect();
+    Reply::json(200, &json!({"images": images}))
 }
 
 pub(super) fn limits() -> Reply {

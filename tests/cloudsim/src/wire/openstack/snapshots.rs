@@ -62,8 +62,12 @@ fn view(call: &Call<'_>, one: &Snapshot, details: bool) -> Value {
 
 fn show(call: &Call<'_>, id: &str, status: u16) -> Result<Reply> {
     let snapshot = call.cloud.snapshot(call.project(), id)?;
-    // The answer to a create has no more than that of a list without details.
-    Ok(Reply::json(status, &json!({"snapshot": view(call, snapshot, true)})))
+    let mut view = view(call, snapshot, true);
+    if let Some(view) = view.as_object_mut().filter(|_| status == 202) {
+        // These are added only where snapshots are read.
+        view.retain(|key, _| !key.starts_with("os-extended"));
+    }
+    Ok(Reply::json(status, &json!({"snapshot": view})))
 }
 
 fn list(call: &Call<'_>, details: bool) -> Result<Reply> {
@@ -73,9 +77,8 @@ fn list(call: &Call<'_>, details: bool) -> Result<Reply> {
 
 fn create(call: &mut Call<'_>) -> Result<Reply> {
     let body = call.request.content("snapshot")?;
-    let volume = input::uuid(&body, "volume_id")?.ok_or_else(|| {
-        Refusal::invalid("Invalid input for field/attribute snapshot. 'volume_id' is a required property")
-    })?;
+    let volume =
+        input::uuid(&body, "volume_id")?.ok_or_else(|| input::lacks("snapshot", &body, "volume_id"))?;
     let force = input::truth(&body, "force")?;
     let always = call.version >= Version(3, 66);
     if always && force == Some(false) {

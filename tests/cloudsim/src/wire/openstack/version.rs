@@ -14,7 +14,7 @@ pub(super) fn cinder(cloud: &Cloud, request: &Request, status: u16) -> Reply {
     let version = json!({"id": "v3.0", "status": "CURRENT", "version": cloud.config.volume_max.to_string(),
         "min_version": "3.0", "updated": "2023-08-31T00:00:00Z", "links": links,
         "media-types": [{"base": "application/json", "type": "application/vnd.openstack.volume+json;version=3"}]});
-    Reply::json(status, &json!({"versions": [version]}))
+    label(Reply::json(status, &json!({"versions": [version]})), "volume", Version(3, 0))
 }
 
 /// What Nova tells of its versions: a list at its root, one below a version.
@@ -29,7 +29,7 @@ pub(super) fn nova(cloud: &Cloud, request: &Request, list: bool) -> Reply {
         false => {
             let mut current = current;
             current["media-types"] = json!([{"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1"}]);
-            Reply::json(200, &json!({"version": current}))
+            label(Reply::json(200, &json!({"version": current})), "compute", Version(2, 1))
         }
     }
 }
@@ -57,13 +57,18 @@ pub(super) fn negotiate(
     if wanted < min || wanted > max {
         let text =
             format!("Version {wanted} is not supported by the API. Minimum is {min} and maximum is {max}.");
-        return Err(Reply::fault(406, &text));
+        return Err(label(Reply::fault(406, &text), service, wanted));
     }
     Ok(wanted)
 }
 
 /// Says with which microversion something is answered.
 pub(super) fn label(reply: Reply, service: &str, version: Version) -> Reply {
+    let reply = match service {
+        // The older header, which Nova still sends.
+        "compute" => reply.header("x-openstack-nova-api-version", version),
+        _ => reply,
+    };
     reply
         .header("openstack-api-version", format!("{service} {version}"))
         .header("vary", "OpenStack-API-Version")

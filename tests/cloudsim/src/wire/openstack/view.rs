@@ -66,7 +66,6 @@ pub(super) fn volume(call: &Call<'_>, volume: &Volume, attachments: &ByVolume<'_
         "consistencygroup_id": null,
         "multiattach": call.cloud.is_shared(volume),
         "attachments": attachments,
-        "os-vol-tenant-attr:tenant_id": volume.project,
     });
     let since = |version| call.version >= version;
     if since(Version(3, 13)) {

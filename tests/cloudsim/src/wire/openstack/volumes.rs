@@ -55,7 +55,7 @@ pub(super) fn route(call: &mut Call<'_>, method: &str, path: &[&str]) -> Result<
         ("GET", []) => list(call, false),
         ("GET", ["detail"]) => list(call, true),
         ("GET", ["summary"]) => summary(call),
-        ("GET", [id]) => show(call, id, 200),
+        ("GET", [id]) => show(call, id),
         ("PUT", [id]) => update(call, id),
         ("DELETE", [id]) => {
             let cascade =
@@ -69,7 +69,20 @@ pub(super) fn route(call: &mut Call<'_>, method: &str, path: &[&str]) -> Result<
     }
 }
 
-fn show(call: &Call<'_>, id: &str, status: u16) -> Result<Reply> {
+fn show(call: &Call<'_>, id: &str) -> Result<Reply> {
+    let volume = call.cloud.volume(call.project(), id)?;
+    let attachments = ByVolume::of(call.cloud, id);
+    Ok(Reply::json(200, &json!({"volume": whole(call, volume, &attachments)})))
+}
+
+/// With what is added where volumes are read, and not where they are made or changed.
+fn whole(call: &Call<'_>, volume: &Volume, attachments: &ByVolume<'_>) -> Value {
+    let mut view = view::volume(call, volume, attachments);
+    view["os-vol-tenant-attr:tenant_id"] = json!(volume.project);
+    view
+}
+
+fn changed(call: &Call<'_>, id: &str, status: u16) -> Result<Reply> {
     let volume = call.cloud.volume(call.project(), id)?;
     let attachments = ByVolume::of(call.cloud, id);
     Ok(Reply::json(status, &json!({"volume": view::volume(call, volume, &attachments)})))
@@ -80,7 +93,7 @@ fn list(call: &Call<'_>, detail: bool) -> Result<Reply> {
     let page = Page::of(call, &KIND, own)?;
     let attachments = ByVolume::all(call.cloud);
     Ok(page.reply(&KIND, call, |one| match detail {
-        true => view::volume(call, one, &attachments),
+        true => whole(call, one, &attachments),
         false => json!({"id": one.id, "name": one.name, "links": call.links("volumes", &one.id)}),
     }))
 }
@@ -95,17 +108,10 @@ fn summary(call: &Call<'_>) -> Result<Reply> {
 fn create(call: &mut Call<'_>) -> Result<Reply> {
     let body = call.request.content("volume")?;
     if call.version >= Version(3, 53) {
-        input::only(&body, &KNOWN)?;
+        input::only(&body, "volume", &KNOWN)?;
     }
-    let hints = [&call.request.json()?["OS-SCH-HNT:scheduler_hints"], &body["OS-SCH-HNT:scheduler_hints"]]
-        .into_iter()
-        .find(|hints| !hints.is_null() && !hints.is_object())
-        .cloned();
-    if let Some(hints) = hints {
-        return Err(Refusal::invalid(format!(
-            "Invalid input for field/attribute OS-SCH-HNT:scheduler_hints. Value: {hints}. {hints} is not of type \
-             'object', 'null'"
-        )));
+    for holder in [&call.request.json()?, &body] {
+        input::object(holder, "OS-SCH-HNT:scheduler_hints")?;
     }
     if input::truth(&body, "multiattach")? == Some(true) {
         return Err(Refusal::invalid(
@@ -131,10 +137,16 @@ fn create(call: &mut Call<'_>) -> Result<Reply> {
     ];
     let mut origins = origins.into_iter().flatten();
     let origin = origins.next().unwrap_or_default();
+    let size = input::size(&body, "size")?;
+    if size.is_none() && origin == Origin::Nothing {
+        return Err(Refusal::invalid(
+            "The server could not comply with the request since it is either malformed or otherwise incorrect.",
+        ));
+    }
     let wish = VolumeWish {
         name: input::trimmed(&body, "name")?.or(input::trimmed(&body, "display_name")?),
         description: input::trimmed(&body, "description")?.or(input::trimmed(&body, "display_description")?),
-        size: input::size(&body, "size")?,
+        size,
         kind: input::text(&body, "volume_type")?,
         zone: input::text(&body, "availability_zone")?,
         origin,
@@ -147,7 +159,7 @@ fn create(call: &mut Call<'_>) -> Result<Reply> {
         ));
     }
     let id = call.cloud.create_volume(&call.request.caller, wish)?;
-    show(call, &id, 202)
+    changed(call, &id, 202)
 }
 
 fn update(call: &mut Call<'_>, id: &str) -> Result<Reply> {
@@ -163,7 +175,7 @@ fn update(call: &mut Call<'_>, id: &str) -> Result<Reply> {
             volume.metadata = metadata;
         }
     });
-    show(call, id, 200)
+    changed(call, id, 200)
 }
 
 fn act(call: &mut Call<'_>, id: &str) -> Result<Reply> {
@@ -195,7 +207,7 @@ fn act(call: &mut Call<'_>, id: &str) -> Result<Reply> {
         "os-set_bootable" => {
             let bootable = input::truth(content, "bootable")?.ok_or_else(|| missing("bootable"))?;
             call.cloud.touch(id, |volume| volume.bootable = bootable);
-            return Ok(Reply::empty(200));
+            return Ok(Reply::json_empty(200));
         }
         "revert" if call.version >= Version(3, 40) => {
             let snapshot = input::needed(content, "snapshot_id")?;
@@ -204,9 +216,13 @@ fn act(call: &mut Call<'_>, id: &str) -> Result<Reply> {
         "os-reset_status" => return Err(policy("volume_extension:volume_admin_actions:reset_status")),
         "os-force_delete" => return Err(policy("volume_extension:volume_admin_actions:force_delete")),
         "os-force_detach" => return Err(policy("volume_extension:volume_admin_actions:force_detach")),
-        other => return Err(Refusal::invalid(format!("There is no such action: {other}"))),
+        other => {
+            return Err(Refusal::invalid(format!(
+                "There is no such action: {other}. Verify the request body and Content-Type header and try again."
+            )));
+        }
     }
-    Ok(Reply::empty(202))
+    Ok(Reply::json_empty(202))
 }
 
 /// What only administrators may.
