@@ -275,6 +275,60 @@ impl Config {
         }
     }
 
+    /// Rackspace's classic cloud as its pages tell it: 14 volumes a server, 10 TB of each of two types or 50 volumes a
+    /// region.
+    #[must_use]
+    pub fn rackspace() -> Self {
+        let sizes = |least: &'static str| {
+            [("provisioning:min_vol_size", least), ("provisioning:max_vol_size", "1024")]
+        };
+        let quotas = [("volumes", 50), ("gigabytes_SATA", 10_240), ("gigabytes_SSD", 10_240)];
+        Self {
+            dialect: Dialect::Rackspace,
+            region: "DFW".to_owned(),
+            projects: vec![
+                Project { id: "100001".to_owned(), ..project("csi", 1, &quotas) },
+                Project { id: "100002".to_owned(), ..project("csi2", 2, &[("volumes", 3)]) },
+            ],
+            types: vec![Type::new("1", "SATA", &sizes("75")), Type::new("2", "SSD", &sizes("50"))],
+            group_types: Vec::new(),
+            name_filter: NameFilter::Ignored,
+            backups: false,
+            // With the server's own.
+            server_disks: Some(15),
+            token_life: Duration::from_secs(86_400),
+            ..Self::openstack()
+        }
+    }
+
+    /// A cloud of Synnefo. Volumes of the first type can move between servers, those of the second cannot.
+    #[must_use]
+    pub fn cyclades() -> Self {
+        let quotas = [("cyclades.disk", 100 << 30)];
+        let template = |name: &'static str| [("SNF:disk_template", name)];
+        Self {
+            dialect: Dialect::Cyclades,
+            region: "default".to_owned(),
+            // A token proves its user alone, so each needs its own.
+            users: [user("csi", 1), user("csi2", 2)]
+                .map(|user| User { password: format!("{PASSWORD}-{}", user.name), ..user })
+                .into(),
+            projects: vec![project("csi", 1, &quotas), project("csi2", 2, &[("cyclades.disk", 10 << 30)])],
+            types: vec![
+                Type::new("1", "archipelago", &template("ext_archipelago")),
+                Type::new("2", "drbd", &template("drbd")),
+            ],
+            group_types: Vec::new(),
+            name_filter: NameFilter::Ignored,
+            backups: false,
+            // With the server's own.
+            server_disks: Some(8),
+            token_life: Duration::from_secs(30 * 86_400),
+            largest: 200,
+            ..Self::openstack()
+        }
+    }
+
     /// The project of this name.
     #[must_use]
     pub fn project(&self, name: &str) -> Option<&Project> {

@@ -57,6 +57,8 @@ async fn run() -> Result<(), String> {
     let arguments = arguments()?;
     let config = match arguments.dialect.as_str() {
         "openstack" => Config::openstack(),
+        "rackspace" => Config::rackspace(),
+        "cyclades" => Config::cyclades(),
         _ => return Err(USAGE.to_owned()),
     };
     let failed = |why: std::io::Error| format!("cannot listen: {why}");

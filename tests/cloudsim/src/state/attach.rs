@@ -214,6 +214,7 @@ impl Cloud {
         let now = self.now;
         let Some(of) = self.volumes.get(&volume) else { return };
         let (shared, size, readonly) = (self.is_shared(of), of.size, of.readonly);
+        self.touch(&volume, |volume| volume.written = true);
         self.ledger.plug(&volume, &server, shared, now);
         self.disk_change(|| DiskChange::Plugged {
             server: server.clone(),

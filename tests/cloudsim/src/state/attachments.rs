@@ -97,7 +97,7 @@ impl Cloud {
         };
         if let Some(server) = attachment.server.as_ref().filter(|_| attachment.connected).and_then(used) {
             return Err(Refusal::conflict(format!(
-                "Detach volume from instance {server} using the Compute API"
+                "ConflictNovaUsingAttachment: Detach volume from instance {server} using the Compute API"
             )));
         }
         self.drop_attachment(id);

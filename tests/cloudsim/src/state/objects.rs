@@ -54,6 +54,10 @@ pub struct Volume {
     pub readonly: bool,
     /// Which service holds it; noted a moment after it is `available`.
     pub service: Option<String>,
+    /// The server on which it was made, where it was made on one.
+    pub server: Option<String>,
+    /// Whether a server ever had it.
+    pub written: bool,
     /// Cyclades keeps what was deleted.
     pub deleted: bool,
     /// What its state was before the work that is under way.

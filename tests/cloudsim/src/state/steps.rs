@@ -71,6 +71,15 @@ impl Cloud {
             return;
         }
         self.ledger.delete(id, self.now);
+        let attachments = self.attachments.iter().filter(|one| one.volume == id);
+        let attachments: Vec<_> = attachments.map(|one| (one.id.clone(), one.server.clone())).collect();
+        for (attachment, server) in attachments {
+            self.attachments.remove(&attachment);
+            if let Some(server) = server {
+                self.pull(&server, id);
+                self.change_server(&server, |server| server.disks.retain(|disk| disk.volume != id));
+            }
+        }
         self.disk_change(|| DiskChange::Gone { object: id.to_owned() });
         if self.config.dialect == Dialect::Cyclades {
             self.touch(id, |volume| {

@@ -133,6 +133,8 @@ impl Cloud {
             bootable,
             readonly: false,
             service: None,
+            server: None,
+            written: false,
             deleted: false,
             before: "creating",
         };
@@ -289,6 +291,13 @@ impl Cloud {
         self.set(id, "deleting");
         self.plan(after, Phase::Delete, id, What::VolumeGone, caller);
         Ok(())
+    }
+
+    /// Begins to delete a volume and takes it from the servers that have it, which only some clouds do.
+    pub fn delete_with_disk(&mut self, caller: &Caller, id: &str) {
+        self.set(id, "deleting");
+        let after = caller.fate.duration(self.config.timings.detach);
+        self.plan(after, Phase::Delete, id, What::VolumeGone, caller);
     }
 
     /// Begins to grow a volume. `in_use`: also while a server has it.

@@ -192,22 +192,13 @@ fn log_in_v2(cloud: &mut Cloud, request: &Request) -> Reply {
     if strange {
         return refuse(401, "unauthorized", "The tenant is not the user's.");
     }
-    let end = cloud.now() + cloud.config.token_life;
     let secret = match rackspace {
         true => issue(cloud, &project.id, &user.id).secret,
         // Astakos gives back the token with which one came.
-        false => {
-            let token = Token {
-                secret: user.password.clone(),
-                project: project.id.clone(),
-                user: user.id.clone(),
-                end,
-            };
-            if cloud.tokens.get(&token.secret).is_none() {
-                cloud.tokens.insert(token);
-            }
-            user.password.clone()
-        }
+        false => match cloud.tokens.get(&user.password).filter(|token| token.end > cloud.now()) {
+            Some(token) => token.secret.clone(),
+            None => return refuse(401, "unauthorized", "Invalid token."),
+        },
     };
     Reply::json(
         200,

@@ -3,7 +3,6 @@
 mod attachments;
 mod backups;
 mod groups;
-mod input;
 mod listing;
 mod nova;
 mod project;
@@ -21,7 +20,7 @@ use crate::config::Version;
 use crate::state::{Cloud, Refusal, Result};
 
 use super::request::Request;
-use super::{Answer, Reply, identity};
+use super::{Answer, Reply, identity, input};
 
 /// A call of a service, with what is known of it.
 pub(super) struct Call<'a> {
