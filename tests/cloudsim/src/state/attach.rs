@@ -201,9 +201,14 @@ impl Cloud {
     }
 
     pub(super) fn attached(&mut self, id: &str, caller: &Caller) {
-        let ours = |one: &&Server| one.working == Some(Work::Attach(id.to_owned()));
-        let Some(server) = self.servers.iter().find(ours).map(|one| one.id.clone()) else { return };
         let attachment = self.attachments.get(id).cloned();
+        // Where the attachment is gone, the server has still to be told that nothing comes of it.
+        let works = |one: &&Server| matches!(&one.working, Some(Work::Attach(work)) if work == id);
+        let server = match attachment.as_ref().and_then(|one| one.server.as_deref()) {
+            Some(server) => self.servers.get(server).filter(works),
+            None => self.servers.iter().find(works),
+        };
+        let Some(server) = server.map(|one| one.id.clone()) else { return };
         let Some(attachment) = attachment.filter(|_| caller.fate.fails.is_none()) else {
             self.attach_failed(&server, id, caller);
             return;

@@ -64,9 +64,14 @@ impl Cloud {
     pub(super) fn afford(&self, project: &str, volumes: u64, gigabytes: u64, kind: &str) -> Result<()> {
         let name = self.config.volume_type(kind).map(|kind| format!("_{}", kind.name)).unwrap_or_default();
         for (suffix, of) in [("", None), (name.as_str(), Some(kind))] {
+            let (quota, other) = (format!("gigabytes{suffix}"), format!("volumes{suffix}"));
+            let limits = (self.quota(project, &quota), self.quota(project, &other));
+            if limits == (None, None) {
+                // Without a limit nothing has to be counted.
+                continue;
+            }
             let usage = self.usage(project, of);
-            let quota = format!("gigabytes{suffix}");
-            if let Some(limit) = self.quota(project, &quota)
+            if let Some(limit) = limits.0
                 && usage.gigabytes + gigabytes > limit
             {
                 return Err(Refusal::over_quota(format!(
@@ -75,12 +80,11 @@ impl Cloud {
                     usage.gigabytes
                 )));
             }
-            let quota = format!("volumes{suffix}");
-            if let Some(limit) = self.quota(project, &quota)
+            if let Some(limit) = limits.1
                 && usage.volumes + volumes > limit
             {
                 return Err(Refusal::over_quota(format!(
-                    "VolumeLimitExceeded: Maximum number of volumes allowed ({limit}) exceeded for quota '{quota}'."
+                    "VolumeLimitExceeded: Maximum number of volumes allowed ({limit}) exceeded for quota '{other}'."
                 )));
             }
         }
