@@ -35,7 +35,7 @@ lint: setup-build $(DENY) ## Formatting, lints, licences and bans
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	# A target with `test = false` is not one of all targets.
-	$(CARGO) clippy --locked --all-features --test e2e --test openstack -- -D warnings
+	$(CARGO) clippy --locked --all-features --test e2e --test openstack --test differential -- -D warnings
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 
 $(DENY):

@@ -4,6 +4,7 @@
 //! [`state`] knows what a cloud has and what goes on in it, [`wire`] how that is asked for over HTTP.
 
 pub mod config;
+mod disks;
 pub mod state;
 mod wire;
 
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use config::{Config, Dialect, NameFilter, PASSWORD, Version};
+pub use disks::{Disks, LoopDisks};
 pub use state::{Cloud, Fate, Leftover, Phase};
 pub use wire::{Count, Counts, Fault, Rule};
 
@@ -29,16 +31,28 @@ pub struct Sim {
     shared: Arc<Shared>,
     address: SocketAddr,
     task: JoinHandle<()>,
+    ticks: Option<JoinHandle<()>>,
 }
+
+/// How late somebody may hear of a disk.
+const TICK: Duration = Duration::from_millis(10);
 
 /// What requests and tests share.
 pub(crate) struct Shared {
     cloud: Mutex<Cloud>,
     faults: Mutex<Faults>,
     counts: Mutex<Counts>,
+    disks: Mutex<Shown>,
     start: Instant,
     /// The start in the cloud's time, since 1970.
     epoch: Duration,
+}
+
+/// Who is told of disks, and why that came to an end.
+#[derive(Default)]
+struct Shown {
+    to: Option<Box<dyn Disks>>,
+    broken: Option<String>,
 }
 
 impl fmt::Debug for Sim {
@@ -50,6 +64,11 @@ impl fmt::Debug for Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         self.task.abort();
+        if let Some(ticks) = &self.ticks {
+            ticks.abort();
+        }
+        // Connections may still be open, and their tasks hold what is shared.
+        self.shared.disks.lock().unwrap_or_else(PoisonError::into_inner).to = None;
     }
 }
 
@@ -58,7 +77,20 @@ impl Shared {
     pub(crate) fn cloud(&self) -> MutexGuard<'_, Cloud> {
         let mut cloud = self.cloud.lock().unwrap_or_else(PoisonError::into_inner);
         cloud.advance(self.epoch + self.start.elapsed());
+        self.show(&mut cloud);
         cloud
+    }
+
+    /// Tells of the disks that came and went, before anybody sees the cloud that has them.
+    fn show(&self, cloud: &mut Cloud) {
+        let Some(changes) = &mut cloud.changes else { return };
+        let mut shown = self.disks.lock().unwrap_or_else(PoisonError::into_inner);
+        for change in changes.drain(..) {
+            let told = shown.to.as_mut().map_or(Ok(()), |disks| disks.change(&change));
+            if let Err(error) = told {
+                shown.broken.get_or_insert_with(|| format!("{change:?}: {error}"));
+            }
+        }
     }
 
     fn faults(&self) -> MutexGuard<'_, Faults> {
@@ -99,11 +131,12 @@ impl Sim {
             cloud: Mutex::new(Cloud::new(config, epoch)),
             faults: Mutex::default(),
             counts: Mutex::default(),
+            disks: Mutex::default(),
             start: Instant::now(),
             epoch,
         });
         let task = wire::server::serve(listener, Arc::clone(&shared));
-        Ok(Self { shared, address, task })
+        Ok(Self { shared, address, task, ticks: None })
     }
 
     /// Takes orders from outside, at another address, as long as the task runs.
@@ -158,8 +191,28 @@ impl Sim {
     }
 
     /// The cloud as it is now, to look at and to change. Requests wait as long as it is held.
+    ///
+    /// # Panics
+    /// Where disks were to be shown and could not be.
     pub fn cloud(&self) -> MutexGuard<'_, Cloud> {
-        self.shared.cloud()
+        let cloud = self.shared.cloud();
+        let shown = self.shared.disks.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(shown.broken.is_none(), "disks cannot be shown any more: {:?}", shown.broken);
+        drop(shown);
+        cloud
+    }
+
+    /// From now on, somebody is told of disks as they come and go, whether or not anybody asks the cloud meanwhile.
+    pub fn show_disks(&mut self, disks: impl Disks + 'static) {
+        self.shared.disks.lock().unwrap_or_else(PoisonError::into_inner).to = Some(Box::new(disks));
+        self.shared.cloud().changes = Some(Vec::new());
+        let shared = Arc::clone(&self.shared);
+        self.ticks = Some(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TICK).await;
+                drop(shared.cloud());
+            }
+        }));
     }
 
     /// Makes a server in a project, in the first zone, and tells its id.

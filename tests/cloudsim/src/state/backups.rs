@@ -2,7 +2,7 @@
 
 use super::agenda::What;
 use super::objects::{Backup, Metadata};
-use super::{Caller, Cloud, Phase, Refusal, Result};
+use super::{Caller, Cloud, DiskChange, Phase, Refusal, Result};
 
 /// What somebody wants to have backed up.
 #[derive(Clone, Debug, Default)]
@@ -174,6 +174,10 @@ impl Cloud {
         let Some(backup) = self.backups.get_mut(id) else { return };
         backup.failure.clone_from(&failure);
         let (volume, snapshot) = (backup.volume.clone(), backup.snapshot.clone());
+        if failure.is_none() {
+            let from = snapshot.clone().unwrap_or_else(|| volume.clone());
+            self.disk_change(|| DiskChange::Cut { volume: from, snapshot: id.to_owned() });
+        }
         match snapshot {
             Some(snapshot) => self.set_snapshot(&snapshot, "available"),
             None => self.touch(&volume, |volume| volume.status = volume.before),
@@ -184,6 +188,7 @@ impl Cloud {
         if caller.fate.fails.is_some() {
             self.set_backup(id, "error_deleting");
         } else {
+            self.disk_change(|| DiskChange::Gone { object: id.to_owned() });
             self.backups.remove(id);
         }
     }
@@ -192,5 +197,8 @@ impl Cloud {
         let failed = caller.fate.fails.is_some();
         self.set(volume, if failed { "error_restoring" } else { "available" });
         self.set_backup(backup, "available");
+        if !failed {
+            self.refill(volume, backup);
+        }
     }
 }

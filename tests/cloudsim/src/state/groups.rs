@@ -2,7 +2,7 @@
 
 use super::agenda::What;
 use super::objects::{Cut, Group, Metadata};
-use super::{Caller, Cloud, Phase, Refusal, Result, SnapshotWish};
+use super::{Caller, Cloud, DiskChange, Phase, Refusal, Result, SnapshotWish};
 
 /// What somebody wants to have made.
 #[derive(Clone, Debug, Default)]
@@ -294,7 +294,12 @@ impl Cloud {
     }
 
     pub(super) fn cut_made(&mut self, id: &str, caller: &Caller) {
-        self.set_cut(id, if caller.fate.fails.is_some() { "error" } else { "available" });
+        let failed = caller.fate.fails.is_some();
+        self.set_cut(id, if failed { "error" } else { "available" });
+        for snapshot in self.cut_members(id).into_iter().filter(|_| !failed) {
+            let Some(volume) = self.snapshots.get(&snapshot).map(|one| one.volume.clone()) else { continue };
+            self.disk_change(|| DiskChange::Cut { volume, snapshot });
+        }
     }
 
     pub(super) fn cut_gone(&mut self, id: &str, caller: &Caller) {

@@ -44,6 +44,8 @@ pub struct Volume {
     pub source: Option<String>,
     /// What it was made from.
     pub image: Option<String>,
+    /// What it was made from.
+    pub backup: Option<String>,
     /// Of which group it is.
     pub group: Option<String>,
     /// What was noted about it.

@@ -158,6 +158,17 @@ impl Cloud {
         let restoring: Vec<_> = restoring.map(|one| one.id.clone()).collect();
         for snapshot in restoring {
             self.set_snapshot(&snapshot, "available");
+            if !failed {
+                self.refill(id, &snapshot);
+            }
         }
+    }
+
+    /// A volume that nobody has gets another content.
+    pub(super) fn refill(&mut self, volume: &str, from: &str) {
+        let Some(size) = self.volumes.get(volume).map(|one| one.size) else { return };
+        self.disk_change(|| DiskChange::Gone { object: volume.to_owned() });
+        let (volume, from) = (volume.to_owned(), Some(from.to_owned()));
+        self.disk_change(|| DiskChange::Made { volume, size, from });
     }
 }

@@ -56,7 +56,8 @@ impl Cloud {
         self.set(id, "available");
         let Some(volume) = self.volumes.get(id) else { return };
         self.ledger.made += 1;
-        let (size, from) = (volume.size, volume.snapshot.clone().or_else(|| volume.source.clone()));
+        let from = volume.snapshot.as_ref().or(volume.source.as_ref()).or(volume.backup.as_ref());
+        let (size, from) = (volume.size, from.cloned());
         self.disk_change(|| DiskChange::Made { volume: id.to_owned(), size, from });
         let usual = self.config.timings.register;
         let after = caller.fate.registers.map_or(usual, std::time::Duration::from_millis);

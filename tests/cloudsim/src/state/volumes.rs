@@ -105,9 +105,10 @@ impl Cloud {
         self.afford(&caller.project, 1, size, &kind)?;
         let zone = caller.fate.zone.clone().unwrap_or(zone);
         let id = self.new_id();
-        let (mut snapshot, mut source, mut image) = (None, None, None);
+        let (mut snapshot, mut source, mut image, mut backup) = (None, None, None, None);
         match wish.origin {
-            Origin::Nothing | Origin::Backup(_) => {}
+            Origin::Nothing => {}
+            Origin::Backup(id) => backup = Some(id),
             Origin::Snapshot(id) => snapshot = Some(id),
             Origin::Volume(id) => source = Some(id),
             Origin::Image(wanted) => image = self.image(&wanted).map(|image| image.id.clone()),
@@ -128,6 +129,7 @@ impl Cloud {
             snapshot,
             source,
             image,
+            backup,
             group: wish.group,
             metadata: wish.metadata,
             bootable,
