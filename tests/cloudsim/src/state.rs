@@ -4,6 +4,8 @@ mod agenda;
 mod attach;
 mod attachments;
 mod backups;
+#[cfg(test)]
+mod campaign;
 mod groups;
 mod ids;
 mod ledger;
@@ -150,9 +152,12 @@ impl Cloud {
         self.advance(self.now);
     }
 
-    /// Lets the work on one object go on that its [`Fate`] holds, and tells how many steps were waiting.
+    /// Lets the work on one object go on that its [`Fate`] holds, also the attaches of a volume, and tells how many
+    /// steps were waiting.
     pub fn go_on(&mut self, object: &str) -> usize {
-        let count = self.agenda.go_on(object, self.now);
+        let attachments = self.attachments.iter().filter(|one| one.volume == object).map(Row::id);
+        let objects = attachments.chain([object]).map(|id| self.agenda.go_on(id, self.now));
+        let count = objects.sum();
         self.advance(self.now);
         count
     }

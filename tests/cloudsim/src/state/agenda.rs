@@ -161,26 +161,21 @@ impl Agenda {
 
     /// Lets the work on an object go on, and tells how much of it was waiting.
     pub(super) fn go_on(&mut self, object: &str, now: Moment) -> usize {
-        let held = &self.held;
-        for step in self.due.values_mut().filter(|step| step.object == object) {
+        for step in self.due.values_mut().chain(&mut self.parked).filter(|step| step.object == object) {
             step.caller.fate.held = false;
         }
-        let free: Vec<_> = (0..self.parked.len())
-            .filter(|&at| self.parked[at].object == object && !held.contains(&self.parked[at].phase))
-            .collect();
-        for &at in free.iter().rev() {
-            let mut step = self.parked.remove(at);
-            step.caller.fate.held = false;
-            self.put(now, step);
-        }
-        free.len()
+        let held = self.held.clone();
+        self.unpark(now, |step| step.object == object && !held.contains(&step.phase))
     }
 
-    fn unpark(&mut self, now: Moment, which: impl Fn(&Step) -> bool) {
+    /// Puts what waited back on the agenda, in its order.
+    fn unpark(&mut self, now: Moment, which: impl Fn(&Step) -> bool) -> usize {
         let (free, parked): (Vec<_>, Vec<_>) = self.parked.drain(..).partition(which);
         self.parked = parked;
+        let count = free.len();
         for step in free {
             self.put(now, step);
         }
+        count
     }
 }

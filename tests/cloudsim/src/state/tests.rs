@@ -301,6 +301,12 @@ fn work_is_held_until_it_is_let_go_on() {
     assert_eq!(world.cloud.go_on(&one), 1);
     assert_eq!((world.status(&one), world.status(&two)), ("available", "creating"));
     assert_eq!(world.cloud.go_on(&one), 0);
+    world.pass(ms(10));
+    world.attach(&held, 0, &one).unwrap();
+    world.pass(Duration::from_secs(1000));
+    assert_eq!(world.status(&one), "reserved");
+    assert_eq!(world.cloud.go_on(&one), 2);
+    assert_eq!(world.status(&one), "in-use");
 }
 
 #[test]

@@ -37,14 +37,21 @@ fn fault(refusal: &Refusal) -> Reply {
     Reply::json(code, &json!({ name: {"code": code, "message": refusal.text, "details": ""} }))
 }
 
-/// Whose request it is; asked below this path.
-fn begin<'a>(cloud: &Cloud, request: &'a mut Request) -> std::result::Result<Vec<&'a str>, Reply> {
-    identity::authenticate(cloud, request)?;
-    let path = request.rest(1);
-    match path.as_slice() {
-        ["v2.0" | "v2" | "v1.0", rest @ ..] => Ok(rest.to_vec()),
-        _ => Err(fault(&unknown())),
+/// Answers a request by its path below the version.
+fn serve(
+    cloud: &mut Cloud,
+    request: &mut Request,
+    route: fn(&mut Cloud, &Request, &[&str]) -> Result<Reply>,
+) -> Reply {
+    if let Err(refused) = identity::authenticate(cloud, request) {
+        return refused;
     }
+    let path = request.rest(1);
+    let result = match path.as_slice() {
+        ["v2.0" | "v2" | "v1.0", rest @ ..] => route(cloud, request, rest),
+        _ => Err(unknown()),
+    };
+    result.unwrap_or_else(|refusal| fault(&refusal))
 }
 
 fn unknown() -> Refusal {
@@ -62,12 +69,7 @@ fn int(id: &str) -> Value {
 
 /// Answers a request to the volumes.
 pub(super) fn volumes(cloud: &mut Cloud, request: &mut Request) -> Reply {
-    let path = match begin(cloud, request) {
-        Ok(path) => path.into_iter().map(str::to_owned).collect::<Vec<_>>(),
-        Err(reply) => return reply,
-    };
-    let path: Vec<_> = path.iter().map(String::as_str).collect();
-    route(cloud, request, &path).unwrap_or_else(|refusal| fault(&refusal))
+    serve(cloud, request, route)
 }
 
 fn route(cloud: &mut Cloud, request: &Request, path: &[&str]) -> Result<Reply> {
@@ -391,21 +393,20 @@ fn snapshots(cloud: &mut Cloud, request: &Request, path: &[&str]) -> Result<Repl
 }
 
 /// Answers with what Astakos tells of a user's quotas.
-pub(super) fn quotas(cloud: &Cloud, request: &mut Request) -> Reply {
-    let known = match begin(cloud, request) {
-        Ok(path) => path == ["quotas"],
-        Err(reply) => return reply,
-    };
-    if !known {
-        return fault(&unknown());
-    }
-    let project = &request.caller.project;
+pub(super) fn quotas(cloud: &mut Cloud, request: &mut Request) -> Reply {
+    serve(cloud, request, |cloud, request, path| match path {
+        ["quotas"] => Ok(quotas_of(cloud, &request.caller.project)),
+        _ => Err(unknown()),
+    })
+}
+
+fn quotas_of(cloud: &Cloud, project: &str) -> Reply {
     let used = cloud.usage(project, None).gigabytes << 30;
     // Astakos writes the largest number for what has no limit.
     let limit = cloud.quota(project, "cyclades.disk").unwrap_or(i64::MAX.unsigned_abs());
     let disk = json!({"usage": used, "limit": limit, "pending": 0, "project_usage": used, "project_limit": limit,
         "project_pending": 0});
     let mut all = Map::new();
-    all.insert(project.clone(), json!({"cyclades.disk": disk}));
+    all.insert(project.to_owned(), json!({"cyclades.disk": disk}));
     Reply::json(200, &Value::Object(all))
 }

@@ -55,7 +55,7 @@ pub struct Rule {
     /// Their method; empty: any.
     #[serde(default)]
     pub method: String,
-    /// What is in their path, ids as `{id}`: such as `/volumes/{id}/action`.
+    /// The end of their path, ids as `{id}`: such as `/volumes` or `/volumes/{id}/action`; empty: any.
     #[serde(default)]
     pub path: String,
     /// What is in their body, such as `os-extend` or a name.
@@ -113,7 +113,7 @@ impl Rule {
     fn fits(&self, request: &Request) -> bool {
         let body = || request.body.windows(self.body.len()).any(|part| part == self.body.as_bytes());
         (self.method.is_empty() || self.method == request.method.as_str())
-            && pattern(&request.path).contains(&self.path)
+            && pattern(&request.path).ends_with(&self.path)
             && (self.body.is_empty() || body())
     }
 }

@@ -6,16 +6,11 @@ use crate::state::{Attach, AttachWish, Cloud, Refusal, Result, Row as _, Server}
 use crate::wire::{Reply, input};
 
 use super::super::request::Request;
-use super::{begin, fault, int, is_detachable, number, there, time, unknown};
+use super::{int, is_detachable, number, serve, there, time, unknown};
 
 /// Answers a request to the servers.
 pub(in crate::wire) fn servers(cloud: &mut Cloud, request: &mut Request) -> Reply {
-    let path = match begin(cloud, request) {
-        Ok(path) => path.into_iter().map(str::to_owned).collect::<Vec<_>>(),
-        Err(reply) => return reply,
-    };
-    let path: Vec<_> = path.iter().map(String::as_str).collect();
-    route(cloud, request, &path).unwrap_or_else(|refusal| fault(&refusal))
+    serve(cloud, request, route)
 }
 
 fn route(cloud: &mut Cloud, request: &Request, path: &[&str]) -> Result<Reply> {
