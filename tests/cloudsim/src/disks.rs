@@ -1,6 +1,7 @@
 //! Shows servers their disks: a loop device for each volume that a server has, over a sparse file for each volume.
 //!
-//! `nodes/<server>/virtio-<20 characters of the volume's id>` links to the device: the name that a guest of KVM sees.
+//! `nodes/<server>/virtio-<20 characters of the volume's id>` links to the device: the name that a guest of KVM sees. Where
+//! guests see no serial, as in Cyclades, it is `nodes/<server>/vdb` and so on, the first that is free.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -24,8 +25,9 @@ pub trait Disks: Send {
 #[derive(Debug)]
 pub struct LoopDisks {
     directory: PathBuf,
-    /// By server and volume.
-    plugged: BTreeMap<(String, String), PathBuf>,
+    serials: bool,
+    /// The device and the link to it, by server and volume.
+    plugged: BTreeMap<(String, String), (PathBuf, PathBuf)>,
 }
 
 impl LoopDisks {
@@ -36,16 +38,29 @@ impl LoopDisks {
     pub fn new(directory: &Path) -> io::Result<Self> {
         fs::create_dir(directory.join("volumes"))?;
         fs::create_dir(directory.join("nodes"))?;
-        Ok(Self { directory: directory.to_owned(), plugged: BTreeMap::new() })
+        Ok(Self { directory: directory.to_owned(), serials: true, plugged: BTreeMap::new() })
+    }
+
+    /// The same, where guests see no serial.
+    #[must_use]
+    pub fn without_serials(mut self) -> Self {
+        self.serials = false;
+        self
     }
 
     fn file(&self, object: &str) -> PathBuf {
         self.directory.join("volumes").join(object)
     }
 
-    fn link(&self, server: &str, volume: &str) -> PathBuf {
-        let serial: String = volume.chars().take(20).collect();
-        self.directory.join("nodes").join(server).join(format!("virtio-{serial}"))
+    fn link(&self, server: &str, volume: &str) -> io::Result<PathBuf> {
+        let node = self.directory.join("nodes").join(server);
+        if self.serials {
+            let serial: String = volume.chars().take(20).collect();
+            return Ok(node.join(format!("virtio-{serial}")));
+        }
+        let mut names = (b'b'..=b'z').map(|letter| node.join(format!("vd{}", char::from(letter))));
+        let free = names.find(|name| fs::symlink_metadata(name).is_err());
+        free.ok_or_else(|| io::Error::other(format!("server {server} has too many disks")))
     }
 
     fn plug(&mut self, server: &str, volume: &str, size: u64, readonly: bool) -> io::Result<()> {
@@ -56,17 +71,17 @@ impl LoopDisks {
             arguments.push("--read-only");
         }
         let device = PathBuf::from(losetup(&arguments, &file)?.trim());
-        let link = self.link(server, volume);
-        fs::create_dir_all(link.parent().unwrap_or(&self.directory))?;
-        self.plugged.insert((server.to_owned(), volume.to_owned()), device.clone());
+        fs::create_dir_all(self.directory.join("nodes").join(server))?;
+        let link = self.link(server, volume)?;
+        self.plugged.insert((server.to_owned(), volume.to_owned()), (device.clone(), link.clone()));
         std::os::unix::fs::symlink(device, link)
     }
 
     fn unplug(&mut self, server: &str, volume: &str) -> io::Result<()> {
-        let Some(device) = self.plugged.remove(&(server.to_owned(), volume.to_owned())) else {
+        let Some((device, link)) = self.plugged.remove(&(server.to_owned(), volume.to_owned())) else {
             return Ok(());
         };
-        fs::remove_file(self.link(server, volume))?;
+        fs::remove_file(link)?;
         losetup(&["--detach"], &device).map(drop)
     }
 }
@@ -90,7 +105,7 @@ impl Disks for LoopDisks {
             DiskChange::Grown { server, volume, size } => {
                 grow(&self.file(volume), *size)?;
                 match self.plugged.get(&(server.clone(), volume.clone())) {
-                    Some(device) => losetup(&["--set-capacity"], device).map(drop),
+                    Some((device, _)) => losetup(&["--set-capacity"], device).map(drop),
                     None => Ok(()),
                 }
             }

@@ -9,7 +9,7 @@ use super::*;
 const AT_REST: [&str; 6] = ["available", "in-use", "error", "error_deleting", "error_extending", "reserved"];
 
 fn fate(dice: u64) -> Fate {
-    let fails = (dice % 8 == 0).then(|| "because".to_owned());
+    let fails = dice.is_multiple_of(8).then(|| "because".to_owned());
     let takes = dice.is_multiple_of(3).then_some(dice % 500);
     let leaves = match dice % 50 {
         1 => Some(Leftover::Reserved),
@@ -59,9 +59,9 @@ fn a_cloud_comes_to_rest_and_gives_a_volume_to_one_server() {
                 }
             };
             if done.is_ok() {
-                begun += 1
+                begun += 1;
             } else {
-                refused += 1
+                refused += 1;
             }
             let then = cloud.now() + Duration::from_millis(number % 120);
             cloud.advance(then);

@@ -3,13 +3,21 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cloudsim::state::{AttachWish, Caller as Asker, Origin, SnapshotWish, VolumeWish};
-use cloudsim::{Config, LoopDisks, Sim};
+use cloudsim::state::{AttachWish, Caller as Asker, DiskChange, Origin, SnapshotWish, VolumeWish};
+use cloudsim::{Config, Disks as _, LoopDisks, Sim};
 
 const GIB: u64 = 1 << 30;
 
 /// A directory that is removed by name of what is in it.
 struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let place = Self(std::env::temp_dir().join(format!("cloudsim-{name}-{}", std::process::id())));
+        fs::create_dir(&place.0).unwrap();
+        place
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -31,15 +39,22 @@ fn size(device: &Path) -> u64 {
     fs::File::open(device).unwrap().seek(SeekFrom::End(0)).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_see_their_disks() {
+/// Whether there can be loop devices here; says so where not.
+fn loop_devices() -> bool {
     let there = std::process::Command::new("losetup").arg("--find").output();
     if !there.is_ok_and(|output| output.status.success()) {
         println!("SKIPPED: loop devices need root, losetup and a kernel that has them");
+        return false;
+    }
+    true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_see_their_disks() {
+    if !loop_devices() {
         return;
     }
-    let place = Place(std::env::temp_dir().join(format!("cloudsim-{}", std::process::id())));
-    fs::create_dir(&place.0).unwrap();
+    let place = Place::new("serials");
     let mut sim = Sim::start(Config::openstack()).await.unwrap();
     sim.show_disks(LoopDisks::new(&place.0).unwrap());
     let project = sim.cloud().config.project("csi").unwrap().id.clone();
@@ -92,4 +107,32 @@ async fn servers_see_their_disks() {
     }
     drop(sim);
     assert!(fs::symlink_metadata(link(1, &id)).is_err(), "nothing is left plugged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_guests_see_no_serial_disks_have_the_next_name() {
+    if !loop_devices() {
+        return;
+    }
+    let place = Place::new("names");
+    let mut disks = LoopDisks::new(&place.0).unwrap().without_serials();
+    let mut change = |change| disks.change(&change).unwrap();
+    let (server, size) = ("7".to_owned(), 1);
+    for volume in ["1", "2"] {
+        change(DiskChange::Made { volume: volume.to_owned(), size, from: None });
+    }
+    let plug = |volume: &str| DiskChange::Plugged {
+        server: server.clone(),
+        volume: volume.to_owned(),
+        size,
+        readonly: false,
+    };
+    let there = |name: &str| fs::symlink_metadata(place.0.join("nodes/7").join(name)).is_ok();
+    change(plug("1"));
+    change(plug("2"));
+    assert!(there("vdb") && there("vdc"));
+    change(DiskChange::Unplugged { server: server.clone(), volume: "1".to_owned() });
+    assert!(!there("vdb") && there("vdc"));
+    change(plug("1"));
+    assert!(there("vdb") && !there("vdd"));
 }
