@@ -440,3 +440,20 @@ async fn the_project_is_told() {
     available(&client, &id).await;
     assert!(client.volume(&id).await.unwrap().bootable);
 }
+
+#[tokio::test]
+async fn clouds_with_older_identity_services_are_logged_in_to() {
+    for config in [Config::rackspace(), Config::cyclades()] {
+        let dialect = config.dialect;
+        let (sim, _directory, client) = start(config).await;
+        let server = sim.add_server("csi", "one");
+        let found = client.server(&server).await.unwrap_or_else(|error| panic!("{dialect:?}: {error}"));
+        assert_eq!((found.id.as_str(), found.status.as_str()), (server.as_str(), "ACTIVE"), "{dialect:?}");
+        assert!(client.server_volumes(&server).await.unwrap().is_empty(), "{dialect:?}");
+        assert!(client.volumes(&[]).await.unwrap().is_empty(), "{dialect:?}");
+        assert!(client.volume_types().await.unwrap().len() == 2, "{dialect:?}");
+        let error = client.volume("4711").await.unwrap_err();
+        assert_eq!(judged(&error), (Kind::NotFound, Outcome::Refused), "{dialect:?}: {error}");
+        assert_eq!(sim.counts()["POST /identity/v2.0/tokens"].requests, 1, "{dialect:?}");
+    }
+}
