@@ -104,6 +104,7 @@ pub(super) enum What {
     Restored { backup: String },
     Connected,
     Attached,
+    InUse,
     Unplugged { server: String },
     Detached { server: String },
     DiskGone { server: String },

@@ -202,13 +202,7 @@ impl Cloud {
 
     pub(super) fn attached(&mut self, id: &str, caller: &Caller) {
         let attachment = self.attachments.get(id).cloned();
-        // Where the attachment is gone, the server has still to be told that nothing comes of it.
-        let works = |one: &&Server| matches!(&one.working, Some(Work::Attach(work)) if work == id);
-        let server = match attachment.as_ref().and_then(|one| one.server.as_deref()) {
-            Some(server) => self.servers.get(server).filter(works),
-            None => self.servers.iter().find(works),
-        };
-        let Some(server) = server.map(|one| one.id.clone()) else { return };
+        let Some(server) = self.works_on(id) else { return };
         let Some(attachment) = attachment.filter(|_| caller.fate.fails.is_none()) else {
             self.attach_failed(&server, id, caller);
             return;
@@ -227,12 +221,32 @@ impl Cloud {
             size,
             readonly,
         });
-        self.change_attachment(id, "in-use", |attachment| {
+        if let Some(attachment) = self.attachments.get_mut(id) {
             attachment.status = "attached";
             attachment.device = device;
             attachment.attached = Some(now);
-        });
+        }
+        // For a moment the volume tells of the server, and is still `attaching`.
+        self.plan(self.config.timings.attach / 50, Phase::Attach, id, What::InUse, caller);
+    }
+
+    pub(super) fn in_use(&mut self, id: &str) {
+        let Some(server) = self.works_on(id) else { return };
+        if let Some(volume) = self.attachments.get(id).map(|one| one.volume.clone()) {
+            self.set(&volume, "in-use");
+        }
         self.rest(&server);
+    }
+
+    /// The server that plugs the volume of an attachment just now. Where the attachment is gone, it has still to be told
+    /// that nothing comes of it.
+    fn works_on(&self, id: &str) -> Option<String> {
+        let works = |one: &&Server| matches!(&one.working, Some(Work::Attach(work)) if work == id);
+        let server = match self.attachments.get(id).and_then(|one| one.server.as_deref()) {
+            Some(server) => self.servers.get(server).filter(works),
+            None => self.servers.iter().find(works),
+        };
+        server.map(|one| one.id.clone())
     }
 
     /// What was begun is undone, and nobody is told.

@@ -35,6 +35,7 @@ impl Cloud {
             What::Restored { backup } => self.restored(id, &backup, &caller),
             What::Connected => self.connected(id),
             What::Attached => self.attached(id, &caller),
+            What::InUse => self.in_use(id),
             What::Unplugged { server } => self.unplugged(&server, id, &caller),
             What::Detached { server } => self.detached(&server, id),
             What::DiskGone { server } => self.disk_gone(&server, id),

@@ -82,7 +82,10 @@ fn an_attach_goes_through_its_states_and_back() {
     world.pass(ms(50));
     assert_eq!(world.status(&id), "attaching");
     assert!(world.cloud.ledger.holders(&id).is_empty());
-    world.pass(ms(60));
+    world.pass(ms(51));
+    let told = world.cloud.attachments.iter().next().unwrap().status;
+    assert_eq!((world.status(&id), told), ("attaching", "attached"), "the attachment is the first to know");
+    world.pass(ms(9));
     assert_eq!(world.status(&id), "in-use");
     assert_eq!(world.cloud.ledger.holders(&id), [world.servers[0].clone()]);
 
@@ -306,6 +309,7 @@ fn work_is_held_until_it_is_let_go_on() {
     world.pass(Duration::from_secs(1000));
     assert_eq!(world.status(&one), "reserved");
     assert_eq!(world.cloud.go_on(&one), 2);
+    world.pass(ms(10));
     assert_eq!(world.status(&one), "in-use");
 }
 
