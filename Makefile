@@ -34,16 +34,16 @@ test: lint chart-tools unit sanity ## Runs everything: lint, all tests, the char
 
 lint: setup-build $(DENY) ## Formatting, lints, licences and bans
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	# A target with `test = false` is not one of all targets.
-	$(CARGO) clippy --locked --all-features --test e2e --test openstack -- -D warnings
+	$(CARGO) clippy --locked --all-features --test e2e --test openstack --test differential -- -D warnings
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 
 $(DENY):
 	$(CARGO) install --locked --root $(dir $(patsubst %/,%,$(dir $@))) --version $(DENY_VERSION) cargo-deny
 
 unit: setup-test ## All of the project's own tests, on real loop devices and mounts
-	tests/leaks.sh $(CARGO) test --locked --all-features
+	tests/leaks.sh $(CARGO) test --locked --workspace --all-features
 
 chart-tools: setup-go
 	tests/chart/tools.sh

@@ -1,0 +1,272 @@
+//! From connections to requests, and back.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::state::{Caller, Fate};
+use crate::{Shared, Sim};
+
+use super::faults::{Fault, ms, page};
+use super::request::{Request, split};
+use super::{Answer, Reply};
+
+/// How often something that waits is looked at again, where nothing says when it will be.
+const AGAIN: u64 = 5;
+
+/// How an answer goes out.
+enum Out {
+    Reply(Reply),
+    /// So many bytes of it, and then the connection breaks.
+    Part(Reply, usize),
+    /// A body of so many bytes.
+    Huge(u64),
+    /// The connection breaks.
+    Break,
+}
+
+/// Serves the cloud's services as long as the task runs.
+pub(crate) fn serve(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            // One that cannot be accepted is its caller's loss.
+            if let Ok((stream, _)) = listener.accept().await {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(talk(stream, move |request| exchange(request, Arc::clone(&shared))));
+            }
+        }
+    })
+}
+
+/// Serves those who give orders from outside, as long as the task runs.
+pub(crate) fn serve_control(listener: TcpListener, sim: Arc<Sim>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            if let Ok((stream, _)) = listener.accept().await {
+                let sim = Arc::clone(&sim);
+                tokio::spawn(talk(stream, move |request| {
+                    let sim = Arc::clone(&sim);
+                    async move {
+                        let request = take_apart(request, Caller::default()).await?;
+                        respond(Out::Reply(super::control::answer(&sim, &request)))
+                            .map(|(response, _)| response)
+                    }
+                }));
+            }
+        }
+    })
+}
+
+async fn talk<F>(stream: TcpStream, exchange: impl Fn(http::Request<Incoming>) -> F)
+where
+    F: Future<Output = io::Result<Response<Chunks>>>,
+{
+    // Without this, small answers wait for the caller's delayed acknowledgement.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(exchange);
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // Callers that go away are what many tests are about, as are connections that break.
+    connection.await.unwrap_or_default();
+}
+
+async fn take_apart(request: http::Request<Incoming>, caller: Caller) -> io::Result<Request> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let (path, query) = split(target);
+    Ok(Request { method: head.method, path, query, headers: head.headers, body, caller })
+}
+
+async fn exchange(request: http::Request<Incoming>, shared: Arc<Shared>) -> io::Result<Response<Chunks>> {
+    let caller = Caller { request: format!("req-{}", shared.cloud().ids.uuid()), ..Caller::default() };
+    let request = take_apart(request, caller).await?;
+    let key = format!("{} {}", request.method, super::count::pattern(&request.path));
+    shared.count(&key, |count| {
+        count.requests += 1;
+        count.received += request.body.len() as u64;
+    });
+    // In a task of its own: a service does not stop its work because its caller has gone.
+    let work = tokio::spawn(perform(request, Arc::clone(&shared)));
+    let (response, length) = respond(work.await.map_err(io::Error::other)?)?;
+    shared.count(&key, |count| count.sent += length);
+    Ok(response)
+}
+
+/// An answer as it goes out, and how many bytes its body has.
+fn respond(out: Out) -> io::Result<(Response<Chunks>, u64)> {
+    let (chunks, reply) = match out {
+        Out::Reply(reply) => (Chunks::whole(&reply.body), reply),
+        Out::Part(reply, length) => (Chunks::part(&reply.body, length), reply),
+        Out::Huge(length) => (Chunks::huge(length), Reply::text(200, "application/json", "")),
+        Out::Break => return Err(io::Error::other("the connection is to break")),
+    };
+    let length = chunks.length;
+    let mut response = Response::new(chunks);
+    *response.status_mut() = StatusCode::from_u16(reply.status).map_err(io::Error::other)?;
+    for (name, value) in &reply.headers {
+        let value = HeaderValue::from_str(value).map_err(io::Error::other)?;
+        response.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+    Ok((response, length))
+}
+
+/// Does what a request asks for, in the way in which it is to go wrong.
+async fn perform(mut request: Request, shared: Arc<Shared>) -> Out {
+    let fault = shared.fault(&request);
+    if let Some(instead) = fault.as_ref().and_then(|fault| fault.instead(&request)) {
+        return Out::Reply(with_id(instead, &request));
+    }
+    if let Some(Fault::Fate(fate)) = &fault {
+        request.caller.fate = Fate::clone(fate);
+    }
+    match fault {
+        None | Some(Fault::Fate(_)) => Out::Reply(work(request, &shared).await),
+        Some(Fault::Drop) => Out::Break,
+        Some(Fault::LoseReply) => {
+            work(request, &shared).await;
+            Out::Break
+        }
+        Some(Fault::Late(after)) => {
+            tokio::time::sleep(ms(after)).await;
+            Out::Reply(work(request, &shared).await)
+        }
+        Some(Fault::SlowReply(after)) => {
+            let reply = work(request, &shared).await;
+            tokio::time::sleep(ms(after)).await;
+            Out::Reply(reply)
+        }
+        Some(Fault::GatewayTimeout(after)) => {
+            tokio::spawn(async move {
+                tokio::time::sleep(ms(after)).await;
+                work(request, &shared).await;
+            });
+            Out::Reply(page(504))
+        }
+        Some(Fault::Truncate) => {
+            let reply = work(request, &shared).await;
+            let half = reply.body.len() / 2;
+            Out::Part(reply, half)
+        }
+        Some(Fault::Garble) => {
+            let mut reply = work(request, &shared).await;
+            reply.body.truncate(reply.body.len() / 2);
+            Out::Reply(reply)
+        }
+        Some(Fault::ContentType(kind)) => {
+            let mut reply = work(request, &shared).await;
+            reply.headers.retain(|(name, _)| *name != "content-type");
+            Out::Reply(reply.header("content-type", kind))
+        }
+        Some(Fault::Huge(length)) => Out::Huge(length),
+        // These have been answered.
+        Some(
+            Fault::Refuse(..)
+            | Fault::Html(_)
+            | Fault::TooMany(_)
+            | Fault::Throttle(_)
+            | Fault::Unauthorized
+            | Fault::RedirectLoop,
+        ) => Out::Break,
+    }
+}
+
+/// Asks the cloud until it answers.
+async fn work(request: Request, shared: &Shared) -> Reply {
+    loop {
+        let (answer, next) = {
+            let mut cloud = shared.cloud();
+            let answer = super::answer(&mut cloud, request.clone());
+            (answer, cloud.next_due().map(|due| due.saturating_sub(cloud.now())))
+        };
+        match answer {
+            Answer::Now(reply) => return with_id(reply, &request),
+            Answer::After(pause, reply) => {
+                tokio::time::sleep(pause).await;
+                return with_id(reply, &request);
+            }
+            Answer::Wait => {
+                tokio::time::sleep(next.map_or(ms(AGAIN), |next| next.clamp(ms(1), ms(AGAIN)))).await;
+            }
+        }
+    }
+}
+
+fn with_id(reply: Reply, request: &Request) -> Reply {
+    let id = &request.caller.request;
+    reply.header("x-openstack-request-id", id).header("x-compute-request-id", id)
+}
+
+/// A body in pieces.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    first: Option<Bytes>,
+    /// Bytes that follow the first piece.
+    more: u64,
+    breaks: bool,
+    /// What is claimed.
+    length: u64,
+}
+
+/// What follows in huge bodies.
+static FILLING: [u8; 65_536] = [b' '; 65_536];
+
+impl Chunks {
+    fn whole(body: &[u8]) -> Self {
+        let length = body.len() as u64;
+        Self { first: Some(Bytes::copy_from_slice(body)), more: 0, breaks: false, length }
+    }
+
+    fn part(body: &[u8], length: usize) -> Self {
+        Self { breaks: true, first: Some(Bytes::copy_from_slice(&body[..length])), ..Self::whole(body) }
+    }
+
+    const fn huge(length: u64) -> Self {
+        Self { first: None, more: length, breaks: false, length }
+    }
+}
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if self.breaks {
+            self.breaks = false;
+            return Poll::Ready(Some(Err(io::Error::other("the connection is to break"))));
+        }
+        if self.more == 0 {
+            return Poll::Ready(None);
+        }
+        let piece = self.more.min(FILLING.len() as u64);
+        self.more -= piece;
+        let piece = usize::try_from(piece).unwrap_or(FILLING.len());
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&FILLING[..piece])))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length == 0
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        hyper::body::SizeHint::with_exact(self.length)
+    }
+}
