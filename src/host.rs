@@ -2,13 +2,17 @@
 //!
 //! Blocking calls run on blocking threads; every external command has a deadline. Nothing here decides policy.
 
+mod ask;
 mod blank;
 mod blkid;
 mod claim;
 mod device;
+pub mod disks;
 mod exec;
 pub mod files;
 mod filesystem;
+pub mod firmware;
+mod labelled;
 mod linux;
 pub mod lock;
 pub mod loopdev;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tonic::service::Routes;
 
+use crate::backend::cinder::connector::CinderConnector;
 use crate::backend::cinder::{CinderBackend, CinderConfig};
 use crate::backend::file::{FileBackend, FileConfig, FileConnector};
 use crate::backend::{Backend, Backends, Connector, Late, Metered, Opener};
@@ -186,7 +187,7 @@ fn node(config: &Config, role: Role, metrics: &Arc<Metrics>, parts: &mut Vec<Par
     require(&host.missing_tools(&config.file_systems))?;
     let mut connectors: BTreeMap<BackendName, Arc<dyn Connector>> = BTreeMap::new();
     for (name, settings) in &config.backends {
-        let connector = connector(config, name, settings)?;
+        let connector = connector(config, name, settings, metrics);
         parts.push(node_part(name, Arc::clone(&connector), role, metrics));
         connectors.insert(name.clone(), connector);
     }
@@ -204,15 +205,20 @@ fn require(missing: &[String]) -> Result<()> {
     )))
 }
 
-fn connector(config: &Config, name: &BackendName, settings: &BackendConfig) -> Result<Arc<dyn Connector>> {
+fn connector(
+    config: &Config,
+    name: &BackendName,
+    settings: &BackendConfig,
+    metrics: &Arc<Metrics>,
+) -> Arc<dyn Connector> {
     match settings {
         BackendConfig::File(settings) => {
             let settings = placed(config, name, settings);
-            Ok(Arc::new(FileConnector::new(settings, name.clone(), config.node.name.clone())))
+            Arc::new(FileConnector::new(settings, name.clone(), config.node.name.clone()))
         }
-        BackendConfig::Cinder(_) => Err(Error::precondition(format!(
-            "back end {name}: this version of the driver has no node's side for back ends of kind cinder"
-        ))),
+        BackendConfig::Cinder(settings) => {
+            Arc::new(CinderConnector::new(zoned(config, name, settings), Arc::clone(metrics)))
+        }
     }
 }
 

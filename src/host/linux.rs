@@ -4,11 +4,11 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
+use super::ask::Asker;
 use super::tools::{Tool, Tools};
-use super::usage::Asker;
 use super::{
     Host, Mount, PathKind, Signature, Usage, blank, blkid, device, filesystem, mount, mountinfo, paths,
-    superblock,
+    superblock, usage,
 };
 use crate::backend::Device;
 use crate::error::{Error, Result};
@@ -168,6 +168,6 @@ impl Host for Linux {
     }
 
     async fn usage(&self, path: &Path) -> Result<Usage> {
-        self.asker.usage(path).await
+        usage::usage(&self.asker, path).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::connector::settings::NodeSettings;
 use crate::volume::{Bytes, SizeRules, Topology};
 
 pub use super::credentials::{Choice, Interface, Source, Variables};
@@ -48,6 +49,8 @@ pub struct CinderConfig {
     pub availability_zone: Option<String>,
     /// Group types whose snapshots show all volumes at one moment, as the operator knows: clouds do not tell users.
     pub consistent_group_types: Vec<String>,
+    /// What nodes alone read.
+    pub node: NodeSettings,
 }
 
 impl CinderConfig {
@@ -70,6 +73,7 @@ impl CinderConfig {
             volume_type: None,
             availability_zone: None,
             consistent_group_types: Vec::new(),
+            node: NodeSettings::default(),
         }
     }
 

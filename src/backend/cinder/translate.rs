@@ -4,8 +4,9 @@ use std::time::UNIX_EPOCH;
 
 use crate::backend::cinder::model;
 use crate::error::{Error, Result};
-use crate::volume::{Bytes, Content, Snapshot, Source, Volume};
+use crate::volume::{Bytes, Content, NativeId, Snapshot, Source, Topology, Volume};
 
+use super::attach::{CONTENT, DATA};
 use super::model::Status;
 use super::notes;
 use super::{Cloud, config};
@@ -18,8 +19,12 @@ impl Cloud {
     pub(super) fn volume(&self, volume: &model::Volume) -> Result<Volume> {
         let attached =
             volume.attachments.iter().map(|one| self.nodes.of(&one.server_id)).collect::<Result<_>>()?;
-        let zone = volume.availability_zone.as_deref();
-        let reach = if self.zones_matter() { self.config.place(zone) } else { self.config.place(None) };
+        // Nodes do not read the credentials, so they tell their zone although a cloud.conf says that it does not matter.
+        let anywhere = self.heritage().ignore_volume_az && !self.config.ignore_volume_az;
+        let reach = match anywhere {
+            true => Topology::default(),
+            false => self.config.place(volume.availability_zone.as_deref()),
+        };
         Ok(Volume {
             id: volume.id.parse()?,
             name: notes::csi_name(volume),
@@ -53,15 +58,15 @@ impl Cloud {
 
     fn cut(
         &self,
-        id: crate::volume::NativeId,
+        id: NativeId,
         object: &impl notes::Noted,
         volume: &str,
         gib: u64,
-        group: Option<crate::volume::NativeId>,
+        group: Option<NativeId>,
     ) -> Result<Snapshot> {
         let mut name = notes::csi_name(object);
         if object.notes().is_none_or(|notes| !notes.contains_key(notes::NAME)) {
-            name = name.strip_prefix(&self.config.name_prefix).map_or(name.clone(), str::to_owned);
+            name = name.strip_prefix(&self.config.name_prefix).map_or_else(|| name.clone(), str::to_owned);
         }
         Ok(Snapshot {
             id,
@@ -94,11 +99,13 @@ fn source(volume: &model::Volume) -> Result<Option<Source>> {
     })
 }
 
-/// What is known of a volume's content: one of ours that was made from nothing may be blank, all others hold data.
+/// What is known of a volume's content: one of ours that was made from nothing may be blank as long as it was not handed
+/// out as a raw device; all others hold data.
 pub fn content(config: &config::CinderConfig, volume: &model::Volume) -> Content {
     let from_nothing = !volume.metadata.contains_key(notes::SOURCE)
         && volume.snapshot_id.is_none()
         && volume.source_volid.is_none()
-        && volume.volume_image_metadata.is_empty();
+        && volume.volume_image_metadata.is_empty()
+        && volume.metadata.get(CONTENT).map(String::as_str) != Some(DATA);
     if from_nothing && notes::is_ours(config, volume) { Content::New } else { Content::Data }
 }

@@ -1,5 +1,7 @@
 //! The keys of a back end of kind `cinder`.
 
+mod node;
+
 use std::path::Path;
 
 use super::{Outside, count, values};
@@ -35,10 +37,11 @@ pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderCo
         match plain(found.value) {
             Ok(name) => config.consistent_group_types.push(name),
             Err(text) => {
-                section.fault(found.at, format!("{:?}: {text}", section.name("consistentGroupTypes")))
+                section.fault(found.at, format!("{:?}: {text}", section.name("consistentGroupTypes")));
             }
         }
     }
+    config.node = node::read(section);
     if let Some(mut limits) = section.section("limits") {
         read_limits(&mut limits, &mut config);
         limits.finish();
@@ -83,7 +86,7 @@ fn source(section: &mut Section<'_>, outside: &Outside<'_>) -> Source {
                 match values::absolute(found.value) {
                     Ok(path) => paths.push(path),
                     Err(text) => {
-                        section.fault(found.at, format!("{:?}: {text}", section.name("cloudConfFile")))
+                        section.fault(found.at, format!("{:?}: {text}", section.name("cloudConfFile")));
                     }
                 }
             }
