@@ -4,6 +4,7 @@ mod alive;
 mod house;
 mod kubelet;
 mod kubernetes;
+mod operate;
 mod ready;
 mod reload;
 
@@ -24,6 +25,8 @@ use crate::server::{self, http, socket};
 
 use self::house::House;
 use self::reload::Watch;
+
+pub use operate::operate;
 
 /// Threads that run tasks. Nearly all of a task's life is waiting, so two are enough for hundreds of calls, and each
 /// further one costs stack and allocator memory on every node of a cluster.

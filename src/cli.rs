@@ -1,5 +1,7 @@
 //! The command line: what it accepts, and which part of the house answers.
 
+mod operate;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +17,8 @@ use crate::probe;
 const FAILURE: u8 = 1;
 /// The configuration is bad.
 const BAD_CONFIG: u8 = 2;
+/// An operator's command found something that is not as it should be.
+const DIFFERENCES: u8 = 3;
 /// The command line is bad (`EX_USAGE` of sysexits.h).
 const BAD_USAGE: u8 = 64;
 
@@ -23,6 +27,7 @@ Exit codes:
    0  all is well
    1  a failure while running (told in the log)
    2  a bad configuration (every fault is printed)
+   3  differences or faults were found (reconcile, volume inspect)
   64  a bad command line";
 
 /// A Kubernetes CSI driver that leads the volumes of many block clouds to the right server.
@@ -61,6 +66,14 @@ enum Command {
         #[arg(long, value_name = "DIRECTORY", default_value = "/tmp")]
         directory: PathBuf,
     },
+    /// Look at volumes, make and remove them.
+    #[command(subcommand)]
+    Volume(operate::VolumeCommand),
+    /// Look at servers.
+    #[command(subcommand)]
+    Server(operate::ServerCommand),
+    /// Compare what the back ends hold with what Kubernetes has on record.
+    Reconcile(operate::ReconcileArgs),
     /// Print the version.
     Version,
 }
@@ -128,6 +141,9 @@ pub fn run() -> ExitCode {
                 ExitCode::from(FAILURE)
             }
         },
+        Command::Volume(command) => operate::run(command.order()),
+        Command::Server(command) => operate::run(command.order()),
+        Command::Reconcile(arguments) => operate::run(arguments.order()),
         Command::Version => print(&format!("{}\n", version())),
     }
 }

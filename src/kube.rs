@@ -10,6 +10,7 @@ mod attachment;
 mod driver;
 mod events;
 mod fencing;
+mod records;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ pub mod kube;
 pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod operator;
 pub mod probe;
 pub mod proto;
 pub mod registrar;

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 /// A room, and the rooms (and outside crates under watch) that it may name. A room may always name itself.
 const RULES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "config", "demo", "log", "probe"]),
+    ("cli", &["app", "config", "demo", "log", "operator", "probe", "volume"]),
     ("app", &["*"]),
+    ("operator", &["controller", "backend", "volume", "error"]),
     ("demo", &["client", "proto", "error", "volume", "host", "nix"]),
     ("probe", &["error"]),
     ("client", &["proto", "error", "tonic", "hyper_util"]),
@@ -42,7 +43,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("host", &["backend", "volume", "error", "flight", "failpoint", "nix"]),
     ("registrar", &["server", "metrics", "error", "proto", "tonic"]),
     ("server", &["metrics", "error", "tonic", "nix", "axum", "hyper_util"]),
-    ("kube", &["controller", "backend", "config", "http", "volume", "error", "k8s_openapi", "hyper_util"]),
+    (
+        "kube",
+        &["controller", "operator", "backend", "config", "http", "volume", "error", "k8s_openapi", "hyper_util"],
+    ),
     ("log", &["config", "error"]),
     ("proto", &["tonic", "prost", "prost_types"]),
     ("flight", &["error"]),

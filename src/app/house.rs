@@ -92,7 +92,8 @@ fn usable(readiness: &Readiness, parts: Vec<String>) -> Arc<dyn Fn() -> Result<(
     })
 }
 
-fn controller(config: &Config, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) -> Controller {
+/// The controller, in no cluster, and its back ends as parts to be opened.
+pub fn controller(config: &Config, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) -> Controller {
     let mut backends = Backends::builder().foreign(config.node.foreign.clone());
     for (name, settings) in &config.backends {
         let late = Arc::new(Late::new(name.clone(), opener(config, name, settings, metrics)));

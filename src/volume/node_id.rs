@@ -59,6 +59,16 @@ impl NodeId {
     pub fn identities(&self) -> impl Iterator<Item = (&str, &str)> {
         self.identities.iter().map(|(kind, value)| (kind.as_str(), value.as_str()))
     }
+
+    /// Whether both name one server: they have an identity in common, or the name where they share no kind of identity.
+    #[must_use]
+    pub fn is_server_of(&self, other: &Self) -> bool {
+        let mut shared = self.identities().filter_map(|(kind, value)| Some(other.identity(kind)? == value));
+        match shared.next() {
+            Some(first) => first || shared.any(|equal| equal),
+            None => self.name == other.name,
+        }
+    }
 }
 
 impl FromStr for NodeId {
@@ -111,6 +121,22 @@ mod tests {
         let full: NodeId = "worker-1;storpool=17;nova=8c1e".parse().unwrap();
         assert_eq!(full.identity("storpool"), Some("17"));
         assert_eq!(full.to_string(), "worker-1;nova=8c1e;storpool=17");
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_identity_and_else_by_its_name() {
+        for (one, other, wanted) in [
+            ("w", "w", true),
+            ("w", "x", false),
+            ("w;nova=1", "w", true),
+            ("1;nova=1", "w;nova=1;storpool=7", true),
+            ("w;nova=1", "w;nova=2", false),
+            ("w;nova=1", "w;storpool=1", true),
+        ] {
+            let (one, other): (NodeId, NodeId) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(one.is_server_of(&other), wanted, "{one} {other}");
+            assert_eq!(other.is_server_of(&one), wanted, "{other} {one}");
+        }
     }
 
     #[test]
