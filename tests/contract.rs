@@ -17,6 +17,8 @@ mod attach;
 mod crash;
 #[path = "contract/device.rs"]
 mod device;
+#[path = "contract/file.rs"]
+mod file;
 #[path = "contract/fixture.rs"]
 mod fixture;
 #[path = "contract/quota.rs"]
@@ -33,13 +35,17 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use fixture::{Fact, FileFixture, Fixture, Needs};
+use fairlead::volume::Bytes;
+
+use file::FileFixture;
+use fixture::{Fact, Fixture, Needs};
 use storage::Storage;
 
 type Make = Arc<dyn Fn() -> Box<dyn Fixture> + Send + Sync>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    fixture::count_in(Bytes::mib(1));
     let root = nix::unistd::geteuid().is_root();
     let mut storages = vec![("file", Storage::plain())];
     if root {

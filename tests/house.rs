@@ -36,7 +36,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("node", &["backend", "host", "volume", "error", "flight", "metrics", "failpoint"]),
     ("backend", &["volume", "error", "metrics"]),
     ("backend::late", &["backend", "volume", "error"]),
-    ("backend::cinder", &["backend", "volume", "error", "http", "metrics", "document", "host"]),
+    ("backend::cinder", &["backend", "volume", "error", "flight", "http", "metrics", "document", "host"]),
     ("backend::file", &["backend", "volume", "error", "flight", "failpoint", "host"]),
     ("http", &["error", "metrics", "reqwest", "rustls", "rustls_native_certs"]),
     ("host", &["backend", "volume", "error", "flight", "failpoint", "nix"]),

@@ -1,8 +1,8 @@
 //! The client against a real OpenStack. Not part of `cargo test`: run it with `cargo test --test openstack`.
 //!
 //! `FAIRLEAD_OPENSTACK` names the directory with the cloud's `clouds.yaml` and `cloud.conf`, else it is where
-//! `make openstack-up` puts them. `FAIRLEAD_OPENSTACK_SERVER` names a server of the project csi to attach to. What cannot
-//! be run for want of them is skipped, loudly.
+//! `make openstack-up` puts them. `FAIRLEAD_OPENSTACK_SERVER` names servers of the project csi to attach to, joined by commas:
+//! one, or three for the contract. What cannot be run for want of them is skipped, loudly.
 
 #![allow(
     missing_docs,
@@ -14,6 +14,20 @@
     reason = "a test ends by panicking, and tells what it skipped"
 )]
 
+#[path = "contract/attach.rs"]
+mod attach;
+#[path = "openstack/contract.rs"]
+mod contract;
+#[path = "contract/device.rs"]
+mod device;
+#[path = "contract/fixture.rs"]
+mod fixture;
+#[path = "contract/quota.rs"]
+mod quota;
+#[path = "contract/snapshot.rs"]
+mod snapshot;
+#[path = "contract/volume.rs"]
+mod volume;
 #[path = "openstack/volumes.rs"]
 mod volumes;
 
@@ -45,7 +59,7 @@ type Work = fn(Cloud) -> Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Clone)]
 struct Cloud {
     directory: PathBuf,
-    server: Option<String>,
+    servers: Vec<String>,
 }
 
 impl Cloud {
@@ -71,11 +85,13 @@ macro_rules! trials {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    // Cinder counts in gibibytes.
+    fixture::count_in(fairlead::volume::Bytes::gib(1));
     let cloud = cloud();
     let there = reachable(&cloud.directory);
     if let Err(why) = &there {
         eprintln!("SKIPPED: everything: {why}");
-    } else if cloud.server.is_none() {
+    } else if cloud.servers.is_empty() {
         eprintln!("SKIPPED: attaching: FAIRLEAD_OPENSTACK_SERVER names no server");
     }
     let trials = trials![
@@ -93,11 +109,15 @@ fn main() -> ExitCode {
         a_volumes_life_is_cheap,
     ];
     let trials = trials.map(|(name, work)| {
-        let missing = there.is_err() || name.contains("attached") && cloud.server.is_none();
+        let missing = there.is_err() || name.contains("attached") && cloud.servers.is_empty();
         let cloud = cloud.clone();
         Trial::test(name, move || run(work(cloud))).with_ignored_flag(missing)
     });
-    libtest_mimic::run(&arguments, trials.into()).exit_code()
+    let (facts, left_out) = contract::trials(&cloud, there.is_ok());
+    eprintln!(
+        "SKIPPED: {left_out} facts of the contract: they need devices of this machine, or three servers"
+    );
+    libtest_mimic::run(&arguments, trials.into_iter().chain(facts).collect()).exit_code()
 }
 
 #[allow(clippy::disallowed_methods, reason = "tests are told by the environment what to run against")]
@@ -110,7 +130,9 @@ fn cloud() -> Cloud {
     };
     Cloud {
         directory: variable("FAIRLEAD_OPENSTACK").map_or_else(cache, PathBuf::from),
-        server: variable("FAIRLEAD_OPENSTACK_SERVER"),
+        servers: variable("FAIRLEAD_OPENSTACK_SERVER")
+            .map(|names| names.split([',', ' ']).map(str::to_owned).collect())
+            .unwrap_or_default(),
     }
 }
 
@@ -358,7 +380,7 @@ async fn a_group_is_cut_at_once(cloud: Cloud) {
 }
 
 async fn a_volume_is_attached_and_detached(cloud: Cloud) {
-    let (client, server) = (cloud.client(), cloud.server.unwrap());
+    let (client, server) = (cloud.client(), cloud.servers[0].clone());
     let found = client.server(&server).await.unwrap();
     assert!(found.status == "ACTIVE" && found.flavor.original_name.is_some(), "{found:?}");
     let volume = new_volume(&client, "attach", None).await;

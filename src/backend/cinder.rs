@@ -47,11 +47,12 @@ use crate::backend::{
     AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, GroupOrder, Limits,
     Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::volume::{
     Attachment, GroupSnapshot, Health, NativeId, Parameters, SizeRange, Snapshot, Topology, Volume,
 };
+use attach::Attacher;
 use client::Client;
 use credentials::Heritage;
 use identity::{Microversion, Service, Session};
@@ -74,6 +75,7 @@ struct Cloud {
     config: CinderConfig,
     session: Arc<Session>,
     watcher: Watcher,
+    attacher: Attacher,
     features: Features,
     nodes: Nodes,
     turns: turns::Turns,
@@ -115,8 +117,12 @@ impl CinderBackend {
         let zones = client.volume_zones().await?;
         let group_types = groups::consistent_types(&client, &config.consistent_group_types).await?;
         tokio::spawn(Session::watch(Arc::downgrade(&session)));
+        let heritage = session.access().credentials().heritage;
+        let config = CinderConfig { per_server: config.per_server.or(heritage.per_server), ..config };
+        let watcher = Watcher::new(&client);
         let cloud = Cloud {
-            watcher: Watcher::new(&client),
+            attacher: Attacher::new(&client, &watcher, config.clone()),
+            watcher,
             client,
             config,
             session,
@@ -142,8 +148,9 @@ impl Backend for CinderBackend {
             clones: true,
             expansion: if self.cloud.features.grow_in_use { Expansion::Online } else { Expansion::Offline },
             modify: true,
-            // Cinder's read-only flag belongs to the volume, not to one attachment.
-            readonly_attach: false,
+            // Cinder's read-only flag belongs to the volume, not to one attachment, so it is the node that makes the disk
+            // read-only.
+            readonly_attach: true,
             multi_attach: self.cloud.types.any_shared(),
         }
     }
@@ -152,7 +159,7 @@ impl Backend for CinderBackend {
         let config = &self.cloud.config;
         Limits {
             sizes: config.sizes,
-            per_server: config.per_server.or_else(|| self.cloud.heritage().per_server),
+            per_server: config.per_server,
             volumes: config.max_volumes,
             bytes: config.max_bytes,
         }
@@ -182,11 +189,11 @@ impl Backend for CinderBackend {
 
     async fn attach(&self, order: &AttachOrder) -> Result<Attachment> {
         self.cloud.nodes.learn(&order.node);
-        Err(cannot_attach())
+        self.cloud.attacher.attach(order).await
     }
 
-    async fn detach(&self, _: &DetachOrder) -> Result<()> {
-        Err(cannot_attach())
+    async fn detach(&self, order: &DetachOrder) -> Result<()> {
+        self.cloud.attacher.detach(order).await
     }
 
     async fn expand(&self, id: &NativeId, size: SizeRange) -> Result<Expanded> {
@@ -241,12 +248,4 @@ impl Backend for CinderBackend {
     fn check_mutable(&self, parameters: &Parameters) -> Result<()> {
         parameters::Change::read(parameters).map(drop)
     }
-}
-
-/// Attaching is Nova's part.
-fn cannot_attach() -> Error {
-    Error::unknown(
-        Kind::Unavailable,
-        "this version of the driver cannot attach volumes of this kind of cloud",
-    )
 }

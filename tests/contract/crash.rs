@@ -14,9 +14,8 @@ use fairlead::host::{lock, loopdev};
 use fairlead::volume::{Bytes, HealthStatus, Parameters, Source, Topology, TopologyRequirement};
 use libtest_mimic::Trial;
 
-use crate::fixture::{
-    FileFixture, Fixture, cut, detach, from, id, order, refused, runtime, snapshots, volumes, writer,
-};
+use crate::file::FileFixture;
+use crate::fixture::{Fixture, cut, detach, from, id, order, refused, runtime, snapshots, volumes, writer};
 use crate::storage::Storage;
 
 pub fn trials(storages: &[(&'static str, Arc<Storage>)], root: bool) -> Vec<Trial> {

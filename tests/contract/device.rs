@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use fairlead::backend::{Backend, DetachOrder, Device, Expansion, FencingProof};
 use fairlead::error::{Kind, Outcome};
-use fairlead::volume::{AccessMode, Bytes, Content, NativeId, NodeId, SizeRange};
+use fairlead::volume::{AccessMode, Content, NativeId, NodeId, SizeRange};
 
 use crate::facts;
-use crate::fixture::{Fixture, attach, detach, id, order, refused, writer};
+use crate::fixture::{Fixture, attach, detach, id, order, refused, units, writer};
 
 facts![
     Devices: what_one_server_wrote_another_reads,
@@ -60,7 +60,7 @@ pub async fn what_one_server_wrote_another_reads(fixture: &dyn Fixture) {
     let backend = fixture.backend().await;
     let (nodes, volume) = (fixture.nodes(), backend.create(&order("v", 8)).await.unwrap().id);
     let device = connected(fixture, backend.as_ref(), &volume, &nodes[0]).await;
-    assert_eq!(device.size, Bytes::mib(8));
+    assert_eq!(device.size, units(8));
     File::options().write(true).open(&device.path).unwrap().write_all_at(b"from alpha", 4 << 20).unwrap();
     fixture.connector(&nodes[0]).disconnect(&volume).await.unwrap();
     backend.detach(&detach(&volume, Some(&nodes[0]))).await.unwrap();
@@ -95,7 +95,7 @@ pub async fn a_device_is_made_once(fixture: &dyn Fixture) {
         connector.disconnect(&volume).await.unwrap();
         assert_eq!(connector.find(&volume).await.unwrap(), None);
     }
-    refused(connector.refresh(&volume, Bytes::mib(1)).await, Kind::NotFound);
+    refused(connector.refresh(&volume, units(1)).await, Kind::NotFound);
 }
 
 pub async fn servers_on_one_machine_have_their_own_devices(fixture: &dyn Fixture) {
@@ -156,7 +156,7 @@ pub async fn a_held_volume_is_taken_only_with_a_proof(fixture: &dyn Fixture) {
     backend.detach(&order).await.unwrap();
     backend.attach(&writer(&volume, &nodes[1])).await.unwrap();
     refused(connector.connect(&volume, &attachment).await, Kind::FailedPrecondition);
-    refused(connector.refresh(&volume, Bytes::mib(1)).await, Kind::FailedPrecondition);
+    refused(connector.refresh(&volume, units(1)).await, Kind::FailedPrecondition);
     connector.disconnect(&volume).await.unwrap();
     assert_eq!(connector.find(&volume).await.unwrap(), None);
 }
@@ -193,11 +193,11 @@ pub async fn a_device_grows_in_use(fixture: &dyn Fixture) {
     // The new size may show late: whoever waits for it must not be in its way.
     let expand = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        backend.expand(&volume, SizeRange::at_least(Bytes::mib(8))).await.unwrap();
+        backend.expand(&volume, SizeRange::at_least(units(8))).await.unwrap();
     };
-    let (device, ()) = tokio::join!(connector.refresh(&volume, Bytes::mib(8)), expand);
+    let (device, ()) = tokio::join!(connector.refresh(&volume, units(8)), expand);
     let device = device.unwrap();
-    assert_eq!((device.number, device.size), (before.number, Bytes::mib(8)));
+    assert_eq!((device.number, device.size), (before.number, units(8)));
     open.write_all_at(b"new end", (8 << 20) - 7).unwrap();
     drop(open);
     connector.disconnect(&volume).await.unwrap();

@@ -1,22 +1,16 @@
 //! What a fact gets: a cloud of its own, nodes that exist in it, and short words for common calls.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use fairlead::backend::file::{FileBackend, FileConfig, FileConnector};
 use fairlead::backend::{AttachOrder, Backend, Connector, DetachOrder, SnapshotOrder, VolumeOrder};
 use fairlead::error::{Error, Kind};
-use fairlead::host::loopdev;
 use fairlead::volume::{
     Access, AccessKind, AccessMode, Bytes, FsType, MountFlags, NativeId, NodeId, Owner, Parameters,
     SizeRange, Source, TopologyRequirement,
 };
-
-use crate::storage::Storage;
 
 /// What a fact needs beside the controller's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,88 +68,27 @@ pub trait Fixture: Send + Sync {
     fn allocated(&self, volume: &NativeId) -> Option<u64>;
 }
 
-#[derive(Debug)]
-pub struct FileFixture {
-    pub config: FileConfig,
-    _storage: Arc<Storage>,
+/// What the facts' sizes count in this process: a mebibyte, or the step of a back end that has larger ones.
+static UNIT: OnceLock<Bytes> = OnceLock::new();
+
+/// Says what the facts' sizes count. Once, before the first fact.
+pub fn count_in(unit: Bytes) {
+    UNIT.set(unit).unwrap();
 }
 
-impl FileFixture {
-    pub fn new(storage: &Arc<Storage>) -> Self {
-        let mut config = FileConfig::new(storage.directory());
-        std::fs::create_dir_all(&config.directory).unwrap();
-        // The default size is a gibibyte, and many facts share one small file system.
-        config.thin_factor = 100.0;
-        Self { config, _storage: Arc::clone(storage) }
-    }
-
-    pub fn image(&self, volume: &NativeId) -> PathBuf {
-        self.config.directory.join(format!("volumes/{volume}.img"))
-    }
-}
-
-#[async_trait]
-impl Fixture for FileFixture {
-    async fn start(&self) {
-        for node in self.nodes() {
-            self.connector(&node).join().await.unwrap();
-        }
-    }
-
-    async fn backend(&self) -> Arc<dyn Backend> {
-        Arc::new(FileBackend::open(self.config.clone()).await.unwrap())
-    }
-
-    async fn limited(&self, quotas: Quotas) -> Arc<dyn Backend> {
-        let mut config = self.config.clone();
-        (config.max_volumes, config.max_bytes, config.per_server) =
-            (quotas.volumes, quotas.bytes, quotas.per_server);
-        Arc::new(FileBackend::open(config).await.unwrap())
-    }
-
-    fn nodes(&self) -> Vec<NodeId> {
-        ["alpha;nova=1", "beta", "gamma"].iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    fn connector(&self, node: &NodeId) -> Arc<dyn Connector> {
-        Arc::new(FileConnector::new(self.config.clone(), "here".parse().unwrap(), node.name().to_owned()))
-    }
-
-    fn allocated(&self, volume: &NativeId) -> Option<u64> {
-        use std::os::unix::fs::MetadataExt;
-        Some(std::fs::metadata(self.image(volume)).unwrap().blocks() * 512)
-    }
-}
-
-impl Drop for FileFixture {
-    /// Unbinds the devices that a failed fact left.
-    fn drop(&mut self) {
-        let Ok(entries) = std::fs::read_dir(self.config.directory.join("volumes")) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let Ok(identity) = loopdev::identity(&entry.path()) else { continue };
-            if !name.ends_with(".img") {
-                continue;
-            }
-            for device in loopdev::find(&name, |tag| tag.starts_with("fairlead:")).unwrap_or_default() {
-                if Some(device.backing) == identity
-                    && let Err(error) = loopdev::detach(&device, Duration::from_secs(10))
-                {
-                    eprintln!("LEFT BEHIND: {}: {error:?}", device.path.display());
-                }
-            }
-        }
-    }
+/// So many units.
+pub fn units(count: u64) -> Bytes {
+    Bytes::new(UNIT.get().unwrap().get() * count)
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-pub fn order(name: &str, mib: u64) -> VolumeOrder {
+pub fn order(name: &str, count: u64) -> VolumeOrder {
     VolumeOrder {
         name: name.to_owned(),
-        size: SizeRange::at_least(Bytes::mib(mib)),
+        size: SizeRange::at_least(units(count)),
         source: None,
         access: vec![access(AccessMode::SingleNodeWriter)],
         parameters: Parameters::default(),
@@ -165,8 +98,8 @@ pub fn order(name: &str, mib: u64) -> VolumeOrder {
     }
 }
 
-pub fn from(name: &str, mib: u64, source: Source) -> VolumeOrder {
-    VolumeOrder { source: Some(source), ..order(name, mib) }
+pub fn from(name: &str, count: u64, source: Source) -> VolumeOrder {
+    VolumeOrder { source: Some(source), ..order(name, count) }
 }
 
 pub fn access(mode: AccessMode) -> Access {

@@ -7,7 +7,7 @@ use fairlead::error::Kind;
 use fairlead::volume::{Bytes, SizeRange, Source};
 
 use crate::facts;
-use crate::fixture::{Fixture, Quotas, from, order, refused, volumes};
+use crate::fixture::{Fixture, Quotas, from, order, refused, units, volumes};
 
 facts![
     Backend: no_race_makes_too_many_volumes,
@@ -52,22 +52,23 @@ pub async fn no_race_makes_too_many_volumes(fixture: &dyn Fixture) {
 }
 
 pub async fn no_race_promises_too_many_bytes(fixture: &dyn Fixture) {
-    let quotas = Quotas { bytes: Some(Bytes::mib(10)), ..Quotas::default() };
+    let quotas = Quotas { bytes: Some(units(10)), ..Quotas::default() };
     assert_eq!(race(fixture, quotas, 3).await, 3);
     let backend = fixture.limited(quotas).await;
     let error = refused(backend.create(&order("more", 2)).await, Kind::ResourceExhausted);
-    assert!(["9 MiB", "10 MiB", "2 MiB"].iter().all(|part| error.to_string().contains(part)), "{error}");
+    let parts = [9, 10, 2].map(|count| units(count).to_string());
+    assert!(parts.iter().all(|part| error.to_string().contains(part)), "{error}");
     let capacity = backend.capacity(&Default::default(), None).await.unwrap();
-    assert_eq!((capacity.available, capacity.largest), (Bytes::mib(1), Bytes::mib(1)));
+    assert_eq!((capacity.available, capacity.largest), (units(1), units(1)));
     backend.create(&order("last", 1)).await.unwrap();
 }
 
 pub async fn growth_and_clones_count(fixture: &dyn Fixture) {
-    let backend = fixture.limited(Quotas { bytes: Some(Bytes::mib(10)), ..Quotas::default() }).await;
+    let backend = fixture.limited(Quotas { bytes: Some(units(10)), ..Quotas::default() }).await;
     let v = backend.create(&order("v", 6)).await.unwrap();
     refused(backend.create(&from("c", 0, Source::Volume(v.id.clone()))).await, Kind::ResourceExhausted);
-    refused(backend.expand(&v.id, SizeRange::at_least(Bytes::mib(11))).await, Kind::ResourceExhausted);
-    assert_eq!(backend.get(&v.id).await.unwrap().size, Bytes::mib(6));
-    backend.expand(&v.id, SizeRange::at_least(Bytes::mib(10))).await.unwrap();
+    refused(backend.expand(&v.id, SizeRange::at_least(units(11))).await, Kind::ResourceExhausted);
+    assert_eq!(backend.get(&v.id).await.unwrap().size, units(6));
+    backend.expand(&v.id, SizeRange::at_least(units(10))).await.unwrap();
     assert_eq!(volumes(backend.as_ref() as &dyn Backend).await, ["v"]);
 }

@@ -2,11 +2,11 @@
 
 use fairlead::backend::{Backend, GroupOrder, Page, SnapshotFilter};
 use fairlead::error::Kind;
-use fairlead::volume::{Bytes, Content, NativeId, Parameters, SizeRange, Source};
+use fairlead::volume::{Content, NativeId, Parameters, SizeRange, Source};
 
 use crate::device::{read, write};
 use crate::facts;
-use crate::fixture::{Fixture, cut, from, id, order, parameters, refused, snapshots, volumes, writer};
+use crate::fixture::{Fixture, cut, from, id, order, parameters, refused, snapshots, units, volumes, writer};
 
 facts![
     Backend: a_snapshot_is_cut_once,
@@ -36,9 +36,9 @@ pub async fn a_snapshot_is_cut_once(fixture: &dyn Fixture) {
     let snapshot = backend.create_snapshot(&cut("s", &v)).await.unwrap();
     assert_eq!(
         (&snapshot.volume, snapshot.size, snapshot.ready, &snapshot.group),
-        (&v, Bytes::mib(2), true, &None)
+        (&v, units(2), true, &None)
     );
-    backend.expand(&v, SizeRange::at_least(Bytes::mib(4))).await.unwrap();
+    backend.expand(&v, SizeRange::at_least(units(4))).await.unwrap();
     assert_eq!(fixture.backend().await.create_snapshot(&cut("s", &v)).await.unwrap(), snapshot);
     assert_eq!(backend.get_snapshot(&snapshot.id).await.unwrap(), snapshot);
     refused(backend.create_snapshot(&cut("s", &w)).await, Kind::AlreadyExists);
@@ -49,7 +49,7 @@ pub async fn a_snapshot_is_cut_once(fixture: &dyn Fixture) {
     assert_eq!(snapshots(backend.as_ref()).await, std::slice::from_ref(&snapshot.id));
     refused(backend.create(&from("r", 1, Source::Snapshot(snapshot.id.clone()))).await, Kind::OutOfRange);
     let restored = backend.create(&from("r", 0, Source::Snapshot(snapshot.id.clone()))).await.unwrap();
-    assert_eq!((restored.size, restored.content), (Bytes::mib(2), Content::Data));
+    assert_eq!((restored.size, restored.content), (units(2), Content::Data));
     for _ in 0..2 {
         backend.delete_snapshot(&snapshot.id).await.unwrap();
         refused(backend.get_snapshot(&snapshot.id).await, Kind::NotFound);
@@ -95,7 +95,7 @@ pub async fn groups_are_whole_or_not_there(fixture: &dyn Fixture) {
     let made = backend.create_group(&group("g", &[&w, &v])).await.unwrap();
     let mut of: Vec<_> = made.members.iter().map(|member| (member.volume.clone(), member.size)).collect();
     of.sort();
-    assert_eq!(of, [(v.clone(), Bytes::mib(1)), (w.clone(), Bytes::mib(2))]);
+    assert_eq!(of, [(v.clone(), units(1)), (w.clone(), units(2))]);
     assert!(
         made.members
             .iter()
@@ -145,7 +145,7 @@ pub async fn a_snapshot_outlives_its_volume(fixture: &dyn Fixture) {
     backend.delete(&v).await.unwrap();
     assert_eq!(backend.get_snapshot(&snapshot.id).await.unwrap(), snapshot);
     let restored = backend.create(&from("r", 16, Source::Snapshot(snapshot.id.clone()))).await.unwrap();
-    assert_eq!((restored.size, restored.content), (Bytes::mib(16), Content::Data));
+    assert_eq!((restored.size, restored.content), (units(16), Content::Data));
     let mut after = read(fixture, backend.as_ref(), &restored.id).await;
     assert!(after.split_off(8 << 20).iter().all(|byte| *byte == 0));
     assert!(before == after, "the content at the cut");
@@ -160,7 +160,7 @@ pub async fn a_clone_has_the_content_and_the_holes(fixture: &dyn Fixture) {
     write(fixture, backend.as_ref(), &v, &[(1 << 20, &data), (40 << 20, &data), ((64 << 20) - 4, b"tail")])
         .await;
     let clone = backend.create(&from("c", 0, Source::Volume(v.clone()))).await.unwrap();
-    assert_eq!((clone.size, clone.source.clone()), (Bytes::mib(64), Some(Source::Volume(v.clone()))));
+    assert_eq!((clone.size, clone.source.clone()), (units(64), Some(Source::Volume(v.clone()))));
     if let Some(allocated) = fixture.allocated(&clone.id) {
         assert!(allocated <= 2 << 20, "holes stay holes: {allocated} bytes of 64 MiB");
     }

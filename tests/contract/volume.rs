@@ -8,7 +8,7 @@ use fairlead::error::Kind;
 use fairlead::volume::{Bytes, Content, SizeRange, Source, Topology, TopologyRequirement};
 
 use crate::facts;
-use crate::fixture::{Fixture, from, id, order, parameters, refused, volumes};
+use crate::fixture::{Fixture, from, id, order, parameters, refused, units, volumes};
 
 facts![
     Backend: create_finds_what_an_earlier_try_made,
@@ -30,11 +30,12 @@ facts![
 pub async fn create_finds_what_an_earlier_try_made(fixture: &dyn Fixture) {
     let backend = fixture.backend().await;
     let volume = backend.create(&order("v", 8)).await.unwrap();
-    assert_eq!((volume.size, volume.content, volume.name.as_str()), (Bytes::mib(8), Content::New, "v"));
+    assert_eq!((volume.size, volume.content, volume.name.as_str()), (units(8), Content::New, "v"));
     assert_eq!(backend.create(&order("v", 8)).await.unwrap(), volume);
-    assert_eq!(backend.create(&order("v", 4)).await.unwrap(), volume, "8 MiB are at least 4 MiB");
+    assert_eq!(backend.create(&order("v", 4)).await.unwrap(), volume, "8 are at least 4");
     refused(backend.create(&order("v", 16)).await, Kind::AlreadyExists);
-    let narrow = VolumeOrder { size: SizeRange::new(1 << 20, 2 << 20).unwrap(), ..order("v", 0) };
+    let narrow =
+        VolumeOrder { size: SizeRange::new(units(1).as_i64(), units(2).as_i64()).unwrap(), ..order("v", 0) };
     refused(backend.create(&narrow).await, Kind::AlreadyExists);
     refused(backend.create(&from("v", 8, Source::Volume(volume.id.clone()))).await, Kind::AlreadyExists);
     assert_eq!(backend.get(&volume.id).await.unwrap(), volume);
@@ -175,15 +176,18 @@ pub async fn volumes_grow_and_never_shrink(fixture: &dyn Fixture) {
     }
     let volume = backend.create(&order("v", 4)).await.unwrap();
     for (required, expected) in [(8, 8), (8, 8), (4, 8), (0, 8)] {
-        let grown = backend.expand(&volume.id, SizeRange::at_least(Bytes::mib(required))).await.unwrap();
-        assert_eq!(grown.size, Bytes::mib(expected));
+        let grown = backend.expand(&volume.id, SizeRange::at_least(units(required))).await.unwrap();
+        assert_eq!(grown.size, units(expected));
         assert_eq!(backend.get(&volume.id).await.unwrap().size, grown.size);
     }
-    let odd = backend.expand(&volume.id, SizeRange::at_least(Bytes::new((8 << 20) + 1))).await.unwrap();
-    assert_eq!(odd.size.get(), (8 << 20) + rules.step.get());
-    refused(backend.expand(&volume.id, SizeRange::new(1, 4 << 20).unwrap()).await, Kind::OutOfRange);
+    let odd = backend.expand(&volume.id, SizeRange::at_least(Bytes::new(units(8).get() + 1))).await.unwrap();
+    assert_eq!(odd.size.get(), units(8).get() + rules.step.get());
+    refused(
+        backend.expand(&volume.id, SizeRange::new(1, units(4).as_i64()).unwrap()).await,
+        Kind::OutOfRange,
+    );
     refused(backend.expand(&volume.id, SizeRange::at_least(Bytes::MAX)).await, Kind::OutOfRange);
-    refused(backend.expand(&id("none"), SizeRange::at_least(Bytes::mib(8))).await, Kind::NotFound);
+    refused(backend.expand(&id("none"), SizeRange::at_least(units(8))).await, Kind::NotFound);
     assert_eq!(backend.get(&volume.id).await.unwrap().size, odd.size);
 }
 
@@ -253,7 +257,7 @@ pub async fn two_controllers_may_storm(fixture: &dyn Fixture) {
             for round in 0..15 {
                 let name = format!("v{}", (n + round) % 4);
                 let volume = backend.create(&order(&name, 2)).await.unwrap();
-                assert_eq!((volume.name.as_str(), volume.size), (name.as_str(), Bytes::mib(2)));
+                assert_eq!((volume.name.as_str(), volume.size), (name.as_str(), units(2)));
                 backend.list(&Page::default()).await.unwrap();
                 backend.delete(&volume.id).await.unwrap();
             }

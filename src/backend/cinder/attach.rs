@@ -16,7 +16,6 @@ mod stand;
 mod tests;
 mod uses;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -24,13 +23,15 @@ use tokio::time::{Instant, sleep};
 
 use crate::backend::AttachOrder;
 use crate::error::{Error, Kind, Outcome, Result};
-use crate::volume::{Attachment, Bytes, Connection, Content, NodeId};
+use crate::flight::phase;
+use crate::volume::{Attachment, Bytes, Connection, NodeId};
 
 use super::client::Client;
 use super::config::CinderConfig;
 use super::identity::{Microversion, Service};
 use super::model::{Status, Volume, VolumeAttachment};
 use super::watch::Watcher;
+use super::{IDENTITY, content};
 use begin::Begun;
 use limit::Limits;
 use memory::Memory;
@@ -42,28 +43,50 @@ pub use uses::{CONTENT, DATA};
 
 /// From here on Cinder tells which service holds a volume.
 const SERVICE: Microversion = Microversion(3, 48);
-/// The kind of identity by which a node tells which server it is.
-const IDENTITY: &str = "nova";
 /// How long an attach or detach is waited for. Guests that do not let go of a disk are given up by Nova before this.
 const LIMIT: Duration = Duration::from_secs(600);
-/// How often it is asked what became of an attach that does not get on.
-const DOUBT: Duration = Duration::from_secs(10);
-/// The same where there is reason for doubt: the answer was lost, or the volume's state does not tell.
-const EARLY_DOUBT: Duration = Duration::from_secs(2);
-/// How long something may still come of an attach whose answer was lost and of which nothing is to be seen.
-const GRACE: Duration = Duration::from_secs(20);
 /// How often an attach is ordered that fails without a word, or is refused although the volume looks free.
 const TRIES: u32 = 4;
+
+/// How long something is given before it is doubted.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// How often it is asked what became of an attach or detach that does not get on.
+    doubt: Duration,
+    /// The same where there is reason for doubt: the answer was lost, or the volume's state does not tell.
+    early: Duration,
+    /// How long something may still come of an attach whose answer was lost and of which nothing is to be seen.
+    grace: Duration,
+    /// How long Nova may go on listing a volume that Cinder has free.
+    listed: Duration,
+    /// How long Cinder may go on telling of a server that Nova does not know, or of a volume that it is asked to detach:
+    /// the volumes of a deleted server are freed one after the other.
+    freeing: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            doubt: seconds(10),
+            early: seconds(2),
+            grace: seconds(20),
+            listed: seconds(30),
+            freeing: seconds(5),
+        }
+    }
+}
 
 /// Attaches and detaches the volumes of one cloud.
 #[derive(Debug)]
 pub struct Attacher {
     client: Client,
     watcher: Watcher,
-    config: Arc<CinderConfig>,
+    config: CinderConfig,
     queues: Queues,
     memory: Memory,
     limits: Limits,
+    patience: Patience,
 }
 
 /// A volume and a server.
@@ -128,10 +151,17 @@ enum Arrived {
 impl Attacher {
     /// Attaches on the cloud that this client calls.
     #[must_use]
-    pub fn new(client: &Client, watcher: &Watcher, config: Arc<CinderConfig>) -> Self {
+    pub fn new(client: &Client, watcher: &Watcher, config: CinderConfig) -> Self {
         let limits = Limits::new(client, config.per_server);
-        let (queues, memory) = (Queues::default(), Memory::default());
-        Self { client: client.clone(), watcher: watcher.clone(), config, queues, memory, limits }
+        Self {
+            client: client.clone(),
+            watcher: watcher.clone(),
+            config,
+            queues: Queues::default(),
+            memory: Memory::default(),
+            limits,
+            patience: Patience::default(),
+        }
     }
 
     /// Notes a volume as the cloud showed it just now, which can spare a question when it is attached.
@@ -236,7 +266,7 @@ impl Attacher {
 
     /// Waits for a volume that is on its way to get there, whoever sent it.
     async fn settled(&self, job: &Job<'_>, found: &Volume) -> Result<Volume> {
-        let mut slice = EARLY_DOUBT;
+        let mut slice = self.patience.early;
         let mut last = found.clone();
         loop {
             let judge = |volume: Option<&Volume>| match volume {
@@ -259,14 +289,15 @@ impl Attacher {
                     return Err(Error::unknown(Kind::FailedPrecondition, text));
                 }
             }
-            slice = DOUBT;
+            slice = self.patience.doubt;
         }
     }
 
     /// Waits for what was ordered. `lost`: the order's answer was lost, for this reason.
     async fn arrive(&self, job: &Job<'_>, shared: bool, lost: Option<Error>) -> Result<Arrived> {
+        phase("wait for the volume");
         let began = Instant::now();
-        let mut slice = if shared || lost.is_some() { EARLY_DOUBT } else { DOUBT };
+        let mut slice = if shared || lost.is_some() { self.patience.early } else { self.patience.doubt };
         let mut last = None;
         loop {
             let judge = |volume: Option<&Volume>| {
@@ -291,7 +322,7 @@ impl Attacher {
                 }
                 arrived => return arrived,
             }
-            slice = DOUBT;
+            slice = self.patience.doubt;
             // Nova puts it on its list before Cinder hears of it.
             if self.is_listed(job).await? == Some(true) {
                 if last.as_ref().is_some_and(|volume| volume.status == Status::Reserved) {
@@ -300,7 +331,7 @@ impl Attacher {
                 continue;
             }
             match &lost {
-                Some(lost) if began.elapsed() >= GRACE => return Err(lost.clone()),
+                Some(lost) if began.elapsed() >= self.patience.grace => return Err(lost.clone()),
                 Some(_) => {}
                 None => {
                     self.clear(job).await?;
@@ -351,7 +382,7 @@ impl Attacher {
             // Clouds without attachments of their own tell at least where it is.
             nonce: if id.is_empty() { format!("{}@{}", job.volume, job.server) } else { id },
             size: Bytes::gib(volume.size),
-            content: content(&self.config, volume),
+            content: super::content(&self.config, volume),
             readonly: !uses::ordered(order).writes(),
             connection: Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() },
         }
@@ -416,9 +447,4 @@ fn broken(volume: &Volume) -> Error {
 fn elsewhere(servers: &[&str]) -> Error {
     let text = format!("it was attached to server {} meanwhile: detach it there first", servers.join(", "));
     Error::precondition(text)
-}
-
-/// What is known of a volume's content.
-fn content(_: &CinderConfig, _: &Volume) -> Content {
-    Content::Data
 }

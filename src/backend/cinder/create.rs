@@ -92,6 +92,7 @@ impl Making<'_> {
             return Err(error);
         }
         self.cloud.remove_twins(&self.name, &first.id, &younger).await;
+        self.cloud.attacher.saw(&first);
         self.cloud.volume(&first)
     }
 

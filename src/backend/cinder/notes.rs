@@ -86,7 +86,7 @@ pub(super) trait Noted: Clone {
 }
 
 macro_rules! noted {
-    ($($kind:ty, |$object:ident| $notes:expr, $used:expr;)*) => { $(
+    ($($kind:ty, |$object:ident| $notes:expr, |$user:pat_param| $used:expr;)*) => { $(
         impl Noted for $kind {
             fn id(&self) -> &str {
                 &self.id
@@ -105,7 +105,7 @@ macro_rules! noted {
                 $notes
             }
             fn is_used(&self) -> bool {
-                let $object = self;
+                let $user = self;
                 $used
             }
         }
@@ -113,10 +113,10 @@ macro_rules! noted {
 }
 
 noted! {
-    Volume, |volume| Some(&volume.metadata), !volume.attachments.is_empty() || volume.status == Status::InUse;
-    Snapshot, |snapshot| Some(&snapshot.metadata), false;
+    Volume, |volume| Some(&volume.metadata), |volume| !volume.attachments.is_empty() || volume.status == Status::InUse;
+    Snapshot, |snapshot| Some(&snapshot.metadata), |_| false;
     // From 3.43 on; before, the name must do.
-    Backup, |backup| Some(&backup.metadata).filter(|notes| !notes.is_empty()), backup.has_dependent_backups;
+    Backup, |backup| Some(&backup.metadata).filter(|notes| !notes.is_empty()), |backup| backup.has_dependent_backups;
 }
 
 /// Whether an object is one of ours.

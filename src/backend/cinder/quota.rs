@@ -70,7 +70,7 @@ impl Cloud {
         self.within(Used::of(older), Used::of(rest.first()))
     }
 
-    const fn is_limited(&self) -> bool {
+    fn is_limited(&self) -> bool {
         self.config.max_volumes.is_some() || self.config.max_bytes.is_some()
     }
 

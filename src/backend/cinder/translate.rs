@@ -6,6 +6,7 @@ use crate::backend::cinder::model;
 use crate::error::{Error, Result};
 use crate::volume::{Bytes, Content, Snapshot, Source, Volume};
 
+use super::attach::{CONTENT, DATA};
 use super::model::Status;
 use super::notes;
 use super::{Cloud, config};
@@ -61,7 +62,7 @@ impl Cloud {
     ) -> Result<Snapshot> {
         let mut name = notes::csi_name(object);
         if object.notes().is_none_or(|notes| !notes.contains_key(notes::NAME)) {
-            name = name.strip_prefix(&self.config.name_prefix).map_or(name.clone(), str::to_owned);
+            name = name.strip_prefix(&self.config.name_prefix).map_or_else(|| name.clone(), str::to_owned);
         }
         Ok(Snapshot {
             id,
@@ -94,11 +95,13 @@ fn source(volume: &model::Volume) -> Result<Option<Source>> {
     })
 }
 
-/// What is known of a volume's content: one of ours that was made from nothing may be blank, all others hold data.
+/// What is known of a volume's content: one of ours that was made from nothing may be blank as long as it was not handed
+/// out as a raw device; all others hold data.
 pub fn content(config: &config::CinderConfig, volume: &model::Volume) -> Content {
     let from_nothing = !volume.metadata.contains_key(notes::SOURCE)
         && volume.snapshot_id.is_none()
         && volume.source_volid.is_none()
-        && volume.volume_image_metadata.is_empty();
+        && volume.volume_image_metadata.is_empty()
+        && volume.metadata.get(CONTENT).map(String::as_str) != Some(DATA);
     if from_nothing && notes::is_ours(config, volume) { Content::New } else { Content::Data }
 }

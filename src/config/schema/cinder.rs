@@ -37,7 +37,7 @@ pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderCo
         match plain(found.value) {
             Ok(name) => config.consistent_group_types.push(name),
             Err(text) => {
-                section.fault(found.at, format!("{:?}: {text}", section.name("consistentGroupTypes")))
+                section.fault(found.at, format!("{:?}: {text}", section.name("consistentGroupTypes")));
             }
         }
     }
@@ -86,7 +86,7 @@ fn source(section: &mut Section<'_>, outside: &Outside<'_>) -> Source {
                 match values::absolute(found.value) {
                     Ok(path) => paths.push(path),
                     Err(text) => {
-                        section.fault(found.at, format!("{:?}: {text}", section.name("cloudConfFile")))
+                        section.fault(found.at, format!("{:?}: {text}", section.name("cloudConfFile")));
                     }
                 }
             }

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::backend::cinder::model::ServerAttachment;
 use crate::error::{Error, Kind, Result};
+use crate::flight::phase;
 
 use super::{Attacher, Job};
 
@@ -73,7 +74,9 @@ impl Attacher {
         let began = Instant::now();
         let mut pause = PAUSE;
         loop {
+            phase("wait for the server");
             let turn = self.queues.turn(&job.server).await?;
+            phase("order attach");
             self.limits.take(&job.server, &job.node, job.volume).await?;
             let answer = self.client.attach_volume(&job.server, job.volume, shared).await;
             drop(turn);
@@ -99,7 +102,9 @@ impl Attacher {
         let began = Instant::now();
         let mut pause = PAUSE;
         loop {
+            phase("wait for the server");
             let turn = self.queues.turn(&job.server).await?;
+            phase("order detach");
             let answer = self.client.detach_volume(&job.server, job.volume).await;
             drop(turn);
             let Err(error) = answer else { return Ok(Ended::Answered) };

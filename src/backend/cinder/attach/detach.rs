@@ -10,17 +10,12 @@ use tokio::time::{Instant, sleep};
 use crate::backend::DetachOrder;
 use crate::backend::cinder::model::{Status, Volume};
 use crate::error::{Error, Kind, Result};
+use crate::flight::phase;
 
 use super::begin::Ended;
 use super::leftover::{has, phantom};
 use super::stand::Stand;
-use super::{Attacher, DOUBT, Job, TRIES};
-
-/// How long Nova may go on listing a volume that Cinder has free.
-const LISTED: Duration = Duration::from_secs(30);
-/// How long Cinder may go on telling of a server that Nova does not know: the volumes of a deleted server are freed one
-/// after the other.
-const FREEING: Duration = Duration::from_secs(5);
+use super::{Attacher, Job, TRIES};
 
 /// What became of a detach.
 enum Left {
@@ -75,8 +70,10 @@ impl Attacher {
             let (left, refusal) = match self.end(job).await? {
                 Ended::Answered => (self.leave(job, None).await?, None),
                 Ended::Missing => return self.without_nova(job).await,
-                Ended::Refused(refusal) => (self.leave(job, Some(FREEING)).await?, Some(refusal)),
-                Ended::Lost(lost) => (self.leave(job, Some(FREEING)).await?, Some(lost)),
+                Ended::Refused(refusal) => {
+                    (self.leave(job, Some(self.patience.freeing)).await?, Some(refusal))
+                }
+                Ended::Lost(lost) => (self.leave(job, Some(self.patience.freeing)).await?, Some(lost)),
             };
             match (left, refusal) {
                 (Left::Free(volume), refusal) => {
@@ -108,6 +105,7 @@ impl Attacher {
     /// Waits until Cinder says that the server does not have the volume. `patience`: how long the volume may look held
     /// where it is not certain that a detach is under way; without it, looking held means that the detach failed.
     async fn leave(&self, job: &Job<'_>, patience: Option<Duration>) -> Result<Left> {
+        phase("wait for the volume");
         let began = Instant::now();
         let mut last = None;
         loop {
@@ -126,7 +124,7 @@ impl Attacher {
                     _ => Some(Ok(Left::Free(Some(volume.clone())))),
                 }
             };
-            match self.watcher.volume(job.volume, job.slice(DOUBT), judge).await {
+            match self.watcher.volume(job.volume, job.slice(self.patience.doubt), judge).await {
                 Err(error) if error.kind() == Kind::Timeout && !job.is_late() => {}
                 Err(error) if error.kind() == Kind::Timeout => {
                     return Err(last.map_or(error, |volume| job.too_late("detaching", &volume)));
@@ -146,7 +144,7 @@ impl Attacher {
             Some(list) if has(list, job.volume) => None,
             _ => Some(Ok(())),
         };
-        match self.watcher.server_volumes(&job.server, LISTED, off).await {
+        match self.watcher.server_volumes(&job.server, self.patience.listed, off).await {
             Err(error) if error.kind() == Kind::Timeout => Err(phantom(job, refusal.unwrap_or(error))),
             unlisted => unlisted,
         }
@@ -171,8 +169,12 @@ impl Attacher {
             if !held && !first && !self.promised_to(job.volume).await?.contains(&job.server) {
                 return Ok(());
             }
-            let patient = if volume.status == Status::Reserved { !first } else { began.elapsed() >= FREEING };
-            if patient && !self.clear(job).await? && began.elapsed() >= LISTED {
+            let patient = if volume.status == Status::Reserved {
+                !first
+            } else {
+                began.elapsed() >= self.patience.freeing
+            };
+            if patient && !self.clear(job).await? && began.elapsed() >= self.patience.listed {
                 let text = format!(
                     "Cinder has it {} with the server, but Nova does not know of it there: an administrator has to \
                      reset the volume's state",

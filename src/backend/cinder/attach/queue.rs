@@ -63,7 +63,7 @@ mod tests {
             }));
             tokio::task::yield_now().await;
         }
-        timeout(Duration::from_secs(1), queues.turn("b")).await.unwrap().unwrap();
+        drop(timeout(Duration::from_secs(1), queues.turn("b")).await.unwrap().unwrap());
         assert!(order.lock().unwrap().is_empty());
         held.pop();
         for task in waiting {
@@ -71,7 +71,7 @@ mod tests {
         }
         assert_eq!(*order.lock().unwrap(), [0, 1, 2]);
         drop(held);
-        queues.turn("c").await.unwrap();
+        drop(queues.turn("c").await.unwrap());
         assert_eq!(queues.0.lock().unwrap().len(), 1);
     }
 }

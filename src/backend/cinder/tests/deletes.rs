@@ -112,7 +112,7 @@ async fn a_detach_that_is_nearly_over_is_waited_for() {
                 return Some(fault(400, WRONG));
             }
             "GET" if detaching && state.count == 1 => {
-                state.find("volumes", "v")?["status"] = json!("available")
+                state.find("volumes", "v")?["status"] = json!("available");
             }
             "GET" => state.count = 1,
             _ => {}

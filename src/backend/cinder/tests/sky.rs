@@ -169,7 +169,7 @@ impl State {
         object.insert("snapshot_id".to_owned(), source("snapshot_id", order));
         if kind != "volumes" {
             let of = order["volume_id"].as_str().unwrap().to_owned();
-            let size = self.find("volumes", &of).map_or(json!(1), |volume| volume["size"].clone());
+            let size = self.find("volumes", &of).map_or_else(|| json!(1), |volume| volume["size"].clone());
             made["size"] = size;
         }
         self.list(kind).push(made.clone());
