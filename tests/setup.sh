@@ -17,7 +17,7 @@ declare -A package=([cc]=gcc)
   [rabbitmq-server]=rabbitmq-server [mariadbd]=mariadb-server-core [mariadb]=mariadb-client-core [curl]=curl
 )
 [[ $1 != vm ]] || package+=(
-  [qemu-system-x86_64]=qemu-system-x86 [busybox]=busybox-static [cpio]=cpio [socat]=socat [strip]=binutils
+  [qemu-system-x86_64]=qemu-system-x86 [busybox]=busybox-static [cpio]=cpio [socat]=socat [strip]=binutils [mkfs.vfat]=dosfstools
 )
 missing=()
 for tool in "${!package[@]}"; do

@@ -12,7 +12,7 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/fairlead/vm
 # Kernel modules that the machine needs, beside those that these need.
 MODULES=(virtio_pci virtio_blk virtio_scsi virtio_net sd_mod sr_mod ahci crc32c_generic ext4 xfs isofs vfat nls_cp437 nls_iso8859-1 nls_ascii)
 # What the driver calls, what the machine's own scripts call, and what tells the state of a disk.
-TOOLS=(/usr/sbin/blkid /usr/sbin/mkfs.ext4 /usr/sbin/e2fsck /usr/sbin/resize2fs /usr/sbin/mkfs.xfs /usr/sbin/xfs_growfs /usr/bin/socat)
+TOOLS=(/usr/sbin/blkid /usr/sbin/mkfs.ext4 /usr/sbin/e2fsck /usr/sbin/resize2fs /usr/sbin/mkfs.xfs /usr/sbin/xfs_growfs /usr/sbin/mkfs.vfat /usr/bin/socat)
 
 # Debian's kernel, unpacked and not installed: it is nothing that this machine boots.
 kernel() {

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -132,8 +132,8 @@ impl Machine {
             Bus::Scsi | Bus::Mute => {
                 set("driver", "scsi-hd".into());
                 set("bus", if bus == Bus::Scsi { "scsi.0" } else { "mute.0" }.into());
-                if let Some(lun) = place {
-                    set("lun", lun.into());
+                if let Some(target) = place {
+                    set("scsi-id", target.into());
                 }
                 // As libvirt gives both.
                 if let Some(serial) = serial {
@@ -153,10 +153,11 @@ impl Machine {
         self.order("device_del", json!({"id": plug.id}));
         let begun = Instant::now();
         loop {
-            let gone =
-                self.order("query-block", json!({})).as_array().unwrap().iter().all(|disk| {
-                    !disk["qdev"].as_str().unwrap_or_default().contains(&format!("/{}", plug.id))
-                });
+            let place = format!("/{}/", plug.id);
+            let gone = self.order("query-block", json!({})).as_array().unwrap().iter().all(|disk| {
+                let device = disk["qdev"].as_str().unwrap_or_default();
+                device != plug.id && !device.contains(&place)
+            });
             if gone {
                 break;
             }
@@ -216,7 +217,6 @@ impl Machine {
         stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         let text = format!("(set -e\n{script}\n) </dev/null 2>&1; printf '\\n%s' \"status $?\"; exit\n");
         stream.write_all(text.as_bytes()).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
         let mut output = String::new();
         stream.read_to_string(&mut output).unwrap_or_else(|error| panic!("{script}: {error}\n{output}"));
         let (output, status) = output.rsplit_once("\nstatus ").unwrap_or((&output, "lost"));
