@@ -504,11 +504,11 @@ fn what_the_nodes_of_a_cloud_read_is_checked() {
     );
     assert_eq!(config.node.metadata_url, "http://10.0.0.1/x");
     let found = faults(
-        "backends: {east: {kind: cinder, node: {server: 17, sources: [dmi, bios, dmi], byId: x, metadataUrl: 'https://x', zne: a}}}\n",
+        "backends: {east: {kind: cinder, node: {server: x17, sources: [dmi, bios, dmi], byId: x, metadataUrl: 'https://x', zne: a}}}\n",
     );
     let text = found.join("\n");
     for part in [
-        "\"17\" is no id of a server",
+        "\"x17\" is no id of a server",
         "\"bios\" is no source of a server's identity: known are dmi, configDrive, metadata",
         "\"backends.east.node.sources\" has dmi twice",
         "\"backends.east.node.byId\"",

@@ -93,6 +93,11 @@ impl Machine {
         let machine = machine.unwrap();
         machine.read();
         machine.order("qmp_capabilities", json!({}));
+        // Who listens on the ports may come up last.
+        while !machine.send("true").is_ok_and(|(_, status)| status == "0") {
+            assert!(begun.elapsed() < BOOT, "the machine's shell does not answer:\n{}", console());
+            std::thread::sleep(Duration::from_millis(200));
+        }
         eprintln!("the machine is up after {:.1} s", begun.elapsed().as_secs_f64());
         machine
     }
@@ -213,14 +218,18 @@ impl Machine {
 
     /// Runs a script in the machine: what it prints, and its status.
     pub fn attempt(&self, script: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.shell)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        self.send(script).unwrap_or_else(|error| panic!("{script}: {error}"))
+    }
+
+    fn send(&self, script: &str) -> std::io::Result<(String, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.shell))?;
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         let text = format!("(set -e\n{script}\n) </dev/null 2>&1; printf '\\n%s' \"status $?\"; exit\n");
-        stream.write_all(text.as_bytes()).unwrap();
+        stream.write_all(text.as_bytes())?;
         let mut output = String::new();
-        stream.read_to_string(&mut output).unwrap_or_else(|error| panic!("{script}: {error}\n{output}"));
+        stream.read_to_string(&mut output)?;
         let (output, status) = output.rsplit_once("\nstatus ").unwrap_or((&output, "lost"));
-        (output.to_owned(), status.trim().to_owned())
+        Ok((output.to_owned(), status.trim().to_owned()))
     }
 }
 
