@@ -132,7 +132,8 @@ async fn volumes_whose_ids_begin_alike_are_told_apart_or_refused(machine: &Machi
     // A new process knows nothing: then neither is taken.
     let node = Node::start(machine, SETTINGS).await;
     let error = node.stage(&second).await.unwrap_err();
-    assert_eq!(error.code(), tonic::Code::FailedPrecondition, "{error:?}");
+    // Nothing final: it changes as soon as one of them is unplugged.
+    assert_eq!(error.code(), tonic::Code::Aborted, "{error:?}");
     for part in ["vda", "vdb", short] {
         assert!(error.message().contains(part), "{part}: {error:?}");
     }
@@ -188,8 +189,9 @@ async fn a_scsi_host_that_tells_nothing_is_asked(machine: &Machine) {
     let begun = Instant::now();
     node.bring_up(&volume).await;
     let took = begun.elapsed();
+    // Most of it is the scan of all its targets, which without KVM takes a while.
     eprintln!("a mute SCSI host: {:.1} s", took.as_secs_f64());
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(50), "{took:?}");
     node.take_down(&volume).await;
     machine.unplug(&plug);
 }
