@@ -11,8 +11,9 @@ BASE ?= debian:bookworm-slim
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cluster image release \
-  cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down test-vm setup-build setup-test setup-go setup-vm
+.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cinder bench-cluster image release \
+  cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down test-openstack test-vm \
+  setup-build setup-test setup-go setup-vm
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 15
@@ -61,6 +62,11 @@ sanity: setup-go release ## csi-sanity for mount and block volumes
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
+
+# What is measured is the cloud's time and the requests to it, so it is built like the tests.
+bench-cinder: openstack-up ## Counts requests and lost time on the real OpenStack, writes bench-cinder-results.json
+	$(CARGO) bench --locked --all-features --profile dev --bench cinder --no-run
+	FAIRLEAD_OPENSTACK_SERVERS="$$(tests/openstack/servers.sh 2)" $(CARGO) bench --locked --all-features --profile dev --bench cinder
 
 # What is measured is not this program, so it is built like the tests.
 bench-cluster: cluster-build ## Measures order to running pod on the test cluster (FAIRLEAD_BENCH_CLASS=...), writes bench-cluster-results.json
@@ -116,6 +122,11 @@ e2e-full: cluster-build ## The same with the slow tests, and then Kubernetes' ow
 openstack-up: ## Starts a real OpenStack (Keystone, Cinder, Nova, Glance, Placement) here, and checks it (root)
 	tests/openstack/up.sh
 	tests/openstack/smoke.sh
+
+test-openstack: setup-go openstack-up release ## The tests that need a real OpenStack, and csi-sanity on it (root)
+	servers=$$(tests/openstack/servers.sh 3 | paste -sd,) && export FAIRLEAD_OPENSTACK_SERVER=$$servers && \
+	  $(CARGO) test --locked --all-features --test openstack && \
+	  tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead cinder
 
 openstack-down: ## Stops it; nothing is left running or attached (root)
 	tests/openstack/down.sh

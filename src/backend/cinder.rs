@@ -20,6 +20,7 @@ mod listing;
 pub mod model;
 mod modify;
 mod moment;
+mod newcomers;
 mod nodes;
 mod notes;
 mod parameters;
@@ -79,6 +80,7 @@ struct Cloud {
     features: Features,
     nodes: Nodes,
     turns: turns::Turns,
+    newcomers: newcomers::Newcomers,
     suspects: suspects::Suspects,
     types: explain::Types,
     /// Group types that promise consistent snapshots.
@@ -129,6 +131,7 @@ impl CinderBackend {
             features,
             nodes: Nodes::default(),
             turns: turns::Turns::default(),
+            newcomers: newcomers::Newcomers::default(),
             suspects: suspects::Suspects::default(),
             types,
             group_types,
@@ -189,11 +192,11 @@ impl Backend for CinderBackend {
 
     async fn attach(&self, order: &AttachOrder) -> Result<Attachment> {
         self.cloud.nodes.learn(&order.node);
-        self.cloud.attacher.attach(order).await
+        self.cloud.attacher.attach(order).await.map_err(|error| self.cloud.nodes.name_in(error))
     }
 
     async fn detach(&self, order: &DetachOrder) -> Result<()> {
-        self.cloud.attacher.detach(order).await
+        self.cloud.attacher.detach(order).await.map_err(|error| self.cloud.nodes.name_in(error))
     }
 
     async fn expand(&self, id: &NativeId, size: SizeRange) -> Result<Expanded> {

@@ -17,17 +17,22 @@ use crate::{Cloud, attach, device, quota, snapshot, volume};
 /// Group types whose snapshots count as consistent here: the facts cut volumes that nobody writes to.
 const GROUP_TYPE: &str = "default-group";
 
+/// The fact whose volumes several servers are to have.
+const SHARING: &str = "only_matching_modes_share_a_volume";
+
 pub struct CinderFixture {
     config: CinderConfig,
     servers: Vec<String>,
 }
 
 impl CinderFixture {
-    fn new(cloud: &Cloud) -> Self {
+    fn new(cloud: &Cloud, fact: &str) -> Self {
         let mut config = CinderConfig::new(cloud.source("csi"));
         config.cluster = crate::name("fact");
         config.name_prefix = "vol-".to_owned();
         config.consistent_group_types = vec![GROUP_TYPE.to_owned()];
+        // Of all others Cinder itself sees to it that one server has a volume.
+        config.volume_type = (fact == SHARING).then(|| "multiattach".to_owned());
         Self { config, servers: cloud.servers.clone() }
     }
 
@@ -103,7 +108,7 @@ pub fn trials(cloud: &Cloud, reachable: bool) -> (Vec<Trial>, usize) {
         let (cloud, fact, ignored) = (cloud.clone(), *fact, !served(fact));
         let run = move || -> Result<(), Failed> {
             runtime().block_on(async {
-                let fixture = CinderFixture::new(&cloud);
+                let fixture = CinderFixture::new(&cloud, fact.name);
                 let ended = AssertUnwindSafe((fact.run)(&fixture)).catch_unwind().await;
                 fixture.clean().await;
                 ended.map_err(|_| Failed::from("see above"))

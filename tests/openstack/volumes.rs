@@ -250,7 +250,8 @@ pub async fn a_volumes_life_is_cheap(cloud: Cloud) {
     house.backend.delete(&made.id).await.unwrap();
     let (delete, told) = since(&middle, &house.requests());
     println!("delete: {delete} requests: {told}");
-    assert!(create <= 6 && delete <= 4, "{create} and {delete}");
+    let looks = created.as_secs() * 2 + 3;
+    assert!(create <= 2 + looks && delete <= 6, "{create} and {delete}");
 
     let before = house.requests();
     let began = Instant::now();
@@ -265,7 +266,8 @@ pub async fn a_volumes_life_is_cheap(cloud: Cloud) {
         ids.push(task.await.unwrap());
     }
     let (create, told) = since(&before, &house.requests());
-    println!("30 creates: {create} requests in {:.1?}: {told}", began.elapsed());
+    let creating = began.elapsed();
+    println!("30 creates: {create} requests in {creating:.1?}: {told}");
     let before = house.requests();
     let began = Instant::now();
     let tasks: Vec<_> = ids
@@ -280,7 +282,9 @@ pub async fn a_volumes_life_is_cheap(cloud: Cloud) {
     }
     let (delete, told) = since(&before, &house.requests());
     println!("30 deletes: {delete} requests in {:.1?}: {told}", began.elapsed());
-    assert!(create <= 30 * 5 && delete <= 30 * 3, "{create} and {delete}");
+    // Besides two for each, what grows with the time that the cloud takes.
+    let looks = creating.as_secs() * 4 + 10;
+    assert!(create <= 30 * 2 + looks && delete <= 30 * 3, "{create} and {delete}");
     let idle = house.requests();
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(since(&idle, &house.requests()).0, 0, "nothing is asked when nothing is to be done");

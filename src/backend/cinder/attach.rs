@@ -26,12 +26,12 @@ use crate::error::{Error, Kind, Outcome, Result};
 use crate::flight::phase;
 use crate::volume::{Attachment, Bytes, Connection, NodeId};
 
+use super::IDENTITY;
 use super::client::Client;
 use super::config::CinderConfig;
 use super::identity::{Microversion, Service};
 use super::model::{Status, Volume, VolumeAttachment};
 use super::watch::Watcher;
-use super::{IDENTITY, content};
 use begin::Begun;
 use limit::Limits;
 use memory::Memory;
@@ -314,7 +314,7 @@ impl Attacher {
                     Stand::Moving | Stand::Free | Stand::Elsewhere(_) => None,
                 }
             };
-            match self.watcher.volume(job.volume, job.slice(slice), judge).await {
+            match self.watcher.volume_as_usual(job.volume, "attach", job.slice(slice), judge).await {
                 Err(error) if error.kind() == Kind::Timeout => {
                     if job.is_late() {
                         return Err(last.map_or(error, |volume| job.too_late("attaching", &volume)));

@@ -1,7 +1,9 @@
 //! Making volumes, so that a name has one volume whatever becomes of the calls.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use crate::backend::VolumeOrder;
 use crate::backend::cinder::client::{self, Source};
@@ -9,13 +11,14 @@ use crate::backend::cinder::model;
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::{Bytes, Volume};
 
-use super::Cloud;
 use super::notes::{self, Name};
 use super::parameters::Class;
 use super::twins::{self, Twins};
+use super::watch::pace;
+use super::{Cloud, wait};
 
-/// How often the looking begins anew: each turn that does not end it has found or removed something.
-const TURNS: usize = 12;
+/// How often one call orders: what was ordered before was made, and deleted by others meanwhile.
+const ORDERS: u32 = 4;
 /// How long a create whose answer was lost is looked for. A cloud behind a proxy that gave up finishes its request.
 const LATE: Duration = Duration::from_secs(10);
 /// How long to wait between two such looks.
@@ -31,9 +34,20 @@ impl Cloud {
         let name = Name::new(&self.config, &order.name)?;
         let turn = self.turns.take(&format!("volume {}", name.cloud)).await;
         let mut making = Making { cloud: self, order, class, name, made: None, failure: None };
-        let made = making.run().await;
+        let mut made = making.run().await;
+        if let (Err(error), Some(own)) = (&made, &making.made)
+            && error.outcome() == Outcome::Refused
+        {
+            // Nothing may be left of what this call ordered.
+            let removed = self.remove(own).await;
+            made = removed.and(made);
+        }
+        let name = &making.name.cloud;
         drop(turn);
-        made
+        // An earlier order of this name may still be carried out, so that nothing is final.
+        made.map_err(
+            |error| if self.suspects.has(name) { error.with_outcome(Outcome::Unknown) } else { error },
+        )
     }
 
     /// What has this name.
@@ -57,40 +71,64 @@ struct Making<'a> {
 
 impl Making<'_> {
     async fn run(&mut self) -> Result<Volume> {
-        for _ in 0..TURNS {
-            let twins = self.cloud.twins(&self.name).await?;
+        let (began, mut since) = (Instant::now(), None);
+        let (mut orders, mut looks, mut ordered) = (0, 0, None::<Instant>);
+        loop {
+            let twins = match since {
+                None => self.cloud.twins(&self.name).await?,
+                Some(since) => {
+                    let listed = self.cloud.newcomers.of(&self.cloud.client, &self.name, since).await?;
+                    twins::sort(&self.name, listed)
+                }
+            };
             for volume in &twins.failed {
                 self.bury(volume).await?;
             }
+            looks += 1;
             match twins.first {
-                Some(first) if self.cloud.is_settled(&first) => return self.end(first, twins.younger).await,
+                Some(first) if self.cloud.is_settled(&first) => {
+                    if let Some(ordered) = ordered {
+                        self.cloud.newcomers.found(looks, ordered.elapsed());
+                    }
+                    return self.end(first, twins.younger).await;
+                }
+                Some(first) if first.status.is_error() => return Err(unusable(&first)),
                 Some(first) => {
                     self.check(&first)?;
-                    self.cloud.made(&first.id).await?;
+                    since = first.created_at.or(since);
                 }
-                None => match self.failure.take() {
-                    Some(error) => return Err(error),
-                    None => self.order().await?,
-                },
+                None if self.failure.is_some() => return Err(self.failure.take().unwrap_or_else(changing)),
+                None if orders == ORDERS => return Err(changing().with("name", &self.name.cloud)),
+                None => {
+                    orders += 1;
+                    since = self.order().await?;
+                    (looks, ordered) = (0, Some(Instant::now()));
+                    tokio::time::sleep(self.cloud.newcomers.first()).await;
+                    continue;
+                }
             }
+            if began.elapsed() > wait::LIMIT {
+                let text = format!("it is still being made after {:.0} s", began.elapsed().as_secs_f64());
+                return Err(Error::unknown(Kind::Timeout, text).with("name", &self.name.cloud));
+            }
+            tokio::time::sleep(pace::next(ordered.unwrap_or(began).elapsed())).await;
         }
-        Err(Error::unknown(
-            Kind::Unavailable,
-            format!("the volumes named {:?} change faster than they can be looked at", self.name.cloud),
-        ))
     }
 
     /// The volume is there: it must be what was ordered, and the only one.
-    async fn end(&mut self, first: model::Volume, younger: Vec<model::Volume>) -> Result<Volume> {
+    async fn end(&self, first: model::Volume, mut younger: Vec<model::Volume>) -> Result<Volume> {
         let ours = self.made.as_ref() == Some(&first.id);
         let checked = self.check(&first);
-        let checked = if ours { self.as_ordered(&first, checked).await } else { checked };
-        if let Err(error) = checked {
-            if ours {
-                self.cloud.remove(&first.id).await?;
-            }
-            return Err(error);
+        if ours {
+            self.as_ordered(&first, checked).await?
+        } else {
+            checked?
         }
+        if let Some(own) = self.made.as_ref().filter(|own| **own != first.id) {
+            // Nobody else was given it, so it is waited for where it is still being made.
+            self.cloud.remove(own).await?;
+        }
+        younger.retain(|twin| self.made.as_ref() != Some(&twin.id));
         self.cloud.remove_twins(&self.name, &first.id, &younger).await;
         self.cloud.attacher.saw(&first);
         self.cloud.volume(&first)
@@ -129,30 +167,30 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Orders it, and waits until it is made or has failed, which the next look tells.
-    async fn order(&mut self) -> Result<()> {
+    /// Orders it. What becomes of it shows in the next looks; `None`, where they have to be by name.
+    async fn order(&mut self) -> Result<Option<SystemTime>> {
         let order = self.plan().await?;
         self.cloud.admit(1, order.size).await?;
         match self.cloud.client.create_volume(&order).await {
             Ok(volume) => {
-                self.made = Some(volume.id.clone());
-                self.cloud.made(&volume.id).await.map(drop)
+                self.made = Some(volume.id);
+                Ok(volume.created_at)
             }
-            Err(error) if error.outcome() == Outcome::Refused => Err(self.refused(error, &order).await),
-            Err(error) => self.look_for_lost(error).await,
+            Err(error) if error.outcome() == Outcome::Refused => Err(self.cloud.explain(error, &order).await),
+            Err(error) => self.look_for_lost(error).await.map(|()| None),
         }
     }
 
     /// After a lost answer: what was ordered may be there, or come, or not. It is never ordered twice from here.
     async fn look_for_lost(&mut self, error: Error) -> Result<()> {
-        let until = tokio::time::Instant::now() + LATE;
+        let until = Instant::now() + LATE;
         self.cloud.suspects.add(&self.name.cloud);
         loop {
             let twins = self.cloud.twins(&self.name).await?;
             if twins.first.is_some() || !twins.failed.is_empty() {
                 return Ok(());
             }
-            if tokio::time::Instant::now() >= until {
+            if Instant::now() >= until {
                 return Err(error.and("no volume of that name has appeared since; it may still appear"));
             }
             tokio::time::sleep(LOOK).await;
@@ -196,7 +234,7 @@ impl Making<'_> {
             );
             Err(Error::refused(Kind::AlreadyExists, text).with("volume", &volume.id))
         };
-        let wanted = self.class.volume_type.as_deref().or(cloud.config.volume_type.as_deref());
+        let wanted = self.class.volume_type.as_deref();
         let found = volume.volume_type.as_deref();
         if let Some(wanted) = wanted
             && found.is_some_and(|found| !cloud.types.is_same(found, wanted))
@@ -215,16 +253,17 @@ impl Making<'_> {
         }
         Ok(())
     }
+}
 
-    /// What the cloud refuses, with what it has instead.
-    async fn refused(&self, error: Error, order: &client::VolumeOrder) -> Error {
-        let error = self.cloud.explain(error, order).await;
-        match self.cloud.suspects.has(&self.name.cloud) {
-            // An earlier order of this name may still be carried out.
-            true => error.with_outcome(Outcome::Unknown),
-            false => error,
-        }
-    }
+fn changing() -> Error {
+    Error::unknown(Kind::Unavailable, "the volumes of that name change faster than they can be looked at")
+}
+
+/// One that was made once, and is no use now.
+fn unusable(volume: &model::Volume) -> Error {
+    let text =
+        format!("a volume of that name exists and is {}: an administrator must mend it", volume.status);
+    Error::unknown(Kind::FailedPrecondition, text).with("volume", &volume.id)
 }
 
 /// Why a volume could not be made, as the cloud tells its users.

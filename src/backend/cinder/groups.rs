@@ -223,7 +223,7 @@ impl Cloud {
             .await
     }
 
-    /// Lets the volumes go, notes about the members whose they are, and tells of the snapshot.
+    /// Lets the volumes go, and tells of the snapshot.
     async fn finish(
         &self,
         name: &Name,
@@ -241,11 +241,6 @@ impl Cloud {
             .with("group_snapshot", &cut.id));
         }
         self.empty(group).await?;
-        for member in members.iter().filter(|member| !notes::is_ours(&self.config, *member)) {
-            let mut notes = name.notes();
-            notes.insert(notes::NAME.to_owned(), format!("{}~{}", name.csi, member.volume_id));
-            self.client.note_on_snapshot(&member.id, &notes).await?;
-        }
         self.get_group(&cut.id).await
     }
 
@@ -319,14 +314,29 @@ impl Cloud {
         }
         // The group of this one, and of one whose deletion broke off here.
         let cuts = self.client.group_snapshots().await?;
-        let mark = format!("{} {}: ", notes::CLUSTER, self.config.cluster);
-        for group in self.client.groups().await? {
-            let ours = group.description.as_deref().is_some_and(|text| text.starts_with(&mark));
-            if ours && group.volumes.is_empty() && !cuts.iter().any(|cut| cut.group_id == group.id) {
+        for group in self.our_groups().await? {
+            if group.volumes.is_empty() && !cuts.iter().any(|cut| cut.group_id == group.id) {
                 self.dissolve(&group).await?;
             }
         }
         Ok(())
+    }
+
+    async fn our_groups(&self) -> Result<Vec<Group>> {
+        let mark = format!("{} {}: ", notes::CLUSTER, self.config.cluster);
+        let mut groups = self.client.groups().await?;
+        groups.retain(|group| group.description.as_deref().is_some_and(|text| text.starts_with(&mark)));
+        Ok(groups)
+    }
+
+    /// The ids of the group snapshots that are ours: their members have no notes, because Cinder makes them.
+    ///
+    /// # Errors
+    /// Where they cannot be listed.
+    pub(super) async fn our_cuts(&self) -> Result<BTreeSet<String>> {
+        let groups: BTreeSet<_> = self.our_groups().await?.into_iter().map(|group| group.id).collect();
+        let cuts = self.client.group_snapshots().await?.into_iter();
+        Ok(cuts.filter(|cut| groups.contains(&cut.group_id)).map(|cut| cut.id).collect())
     }
 
     /// Tells of a group snapshot.

@@ -1,5 +1,6 @@
 //! Snapshots, and backups, which are snapshots to the house.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -31,7 +32,16 @@ impl Cloud {
     pub(super) async fn create_snapshot(&self, order: &SnapshotOrder) -> Result<Snapshot> {
         let copy = Copy::read(&order.parameters)?;
         let name = Name::new(&self.config, &order.name)?;
-        let _turn = self.turns.take(&format!("snapshot {}", name.cloud)).await;
+        let key = format!("snapshot {}", name.cloud);
+        let _turn = self.turns.take(&key).await;
+        let made = self.make_copy(copy, order, name).await;
+        // An earlier order of this name may still be carried out, so that nothing is final.
+        made.map_err(
+            |error| if self.suspects.has(&key) { error.with_outcome(Outcome::Unknown) } else { error },
+        )
+    }
+
+    async fn make_copy(&self, copy: Copy, order: &SnapshotOrder, name: Name) -> Result<Snapshot> {
         match copy {
             Copy::Snapshot => {
                 let made = make(&Snapshots { cloud: self, order, name }).await?;
@@ -138,8 +148,14 @@ impl Cloud {
         let of: Vec<_> = filter.volume.iter().map(|id| ("volume_id", id.to_string())).collect();
         let passes = |volume: &str| filter.volume.as_ref().is_none_or(|id| id.as_str() == volume);
         let mut all = Vec::new();
-        for snapshot in self.client.snapshots(&of).await? {
-            let ours = notes::is_ours(&self.config, &snapshot);
+        let listed = self.client.snapshots(&of).await?;
+        let cuts = match listed.iter().any(|snapshot| snapshot.group_snapshot_id.is_some()) {
+            true => self.our_cuts().await?,
+            false => BTreeSet::new(),
+        };
+        for snapshot in listed {
+            let member = snapshot.group_snapshot_id.as_ref().is_some_and(|cut| cuts.contains(cut));
+            let ours = member || notes::is_ours(&self.config, &snapshot);
             if ours && passes(&snapshot.volume_id) && is_there(&snapshot.status) {
                 all.push(self.snapshot(&snapshot)?);
             }
@@ -162,6 +178,13 @@ impl Cloud {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What Cinder says of an id that is none ("Invalid input for field/attribute volume_id") means that there is no such
+/// volume.
+fn no_volume(error: Error) -> Error {
+    let none = error.kind() == Kind::InvalidArgument && error.message().contains("attribute volume_id");
+    if none { error.with_kind(Kind::NotFound) } else { error }
 }
 
 fn is_gone(error: &Error) -> bool {
@@ -269,6 +292,7 @@ async fn make<K: Kindred>(kind: &K) -> Result<K::Object> {
 /// After a lost answer: waits for what was ordered to appear. It is never ordered twice from here.
 async fn lost<K: Kindred>(kind: &K, error: Error) -> Result<()> {
     let until = Instant::now() + LATE;
+    kind.cloud().suspects.add(&format!("snapshot {}", kind.name().cloud));
     loop {
         let twins = look(kind).await?;
         if twins.first.is_some() || !twins.failed.is_empty() {
@@ -327,7 +351,9 @@ impl Kindred for Snapshots<'_> {
         };
         match self.cloud.client.create_snapshot(&order).await {
             Ok(snapshot) => Ok(snapshot.id),
-            Err(error) => Err(self.cloud.exhausted(error, 0).await.with("volume", &self.order.volume)),
+            Err(error) => {
+                Err(self.cloud.exhausted(no_volume(error), 0).await.with("volume", &self.order.volume))
+            }
         }
     }
 
@@ -383,7 +409,9 @@ impl Kindred for Backups<'_> {
         };
         match self.cloud.client.create_backup(&order).await {
             Ok(id) => Ok(id),
-            Err(error) => Err(self.cloud.exhausted(error, 0).await.with("volume", &self.order.volume)),
+            Err(error) => {
+                Err(self.cloud.exhausted(no_volume(error), 0).await.with("volume", &self.order.volume))
+            }
         }
     }
 

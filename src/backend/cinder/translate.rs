@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::backend::cinder::model;
 use crate::error::{Error, Result};
-use crate::volume::{Bytes, Content, Snapshot, Source, Volume};
+use crate::volume::{Bytes, Content, NativeId, Snapshot, Source, Topology, Volume};
 
 use super::attach::{CONTENT, DATA};
 use super::model::Status;
@@ -19,8 +19,12 @@ impl Cloud {
     pub(super) fn volume(&self, volume: &model::Volume) -> Result<Volume> {
         let attached =
             volume.attachments.iter().map(|one| self.nodes.of(&one.server_id)).collect::<Result<_>>()?;
-        let zone = volume.availability_zone.as_deref();
-        let reach = if self.zones_matter() { self.config.place(zone) } else { self.config.place(None) };
+        // Nodes do not read the credentials, so they tell their zone although a cloud.conf says that it does not matter.
+        let anywhere = self.heritage().ignore_volume_az && !self.config.ignore_volume_az;
+        let reach = match anywhere {
+            true => Topology::default(),
+            false => self.config.place(volume.availability_zone.as_deref()),
+        };
         Ok(Volume {
             id: volume.id.parse()?,
             name: notes::csi_name(volume),
@@ -54,11 +58,11 @@ impl Cloud {
 
     fn cut(
         &self,
-        id: crate::volume::NativeId,
+        id: NativeId,
         object: &impl notes::Noted,
         volume: &str,
         gib: u64,
-        group: Option<crate::volume::NativeId>,
+        group: Option<NativeId>,
     ) -> Result<Snapshot> {
         let mut name = notes::csi_name(object);
         if object.notes().is_none_or(|notes| !notes.contains_key(notes::NAME)) {

@@ -12,7 +12,7 @@ pub(super) struct Twins<T> {
     pub(super) first: Option<T>,
     /// The others of those.
     pub(super) younger: Vec<T>,
-    /// Those that could not be made.
+    /// Those that could not be made. One that somebody has was made, whatever became of it.
     pub(super) failed: Vec<T>,
 }
 
@@ -21,7 +21,8 @@ pub(super) fn sort<T: Noted>(name: &Name, listed: Vec<T>) -> Twins<T> {
     let going =
         |status: &Status| matches!(status, Status::Deleting | Status::Deleted | Status::ErrorDeleting);
     let named = listed.into_iter().filter(|object| name.is_of(object) && !going(object.status()));
-    let (failed, mut good): (Vec<T>, Vec<T>) = named.partition(|object| could_not_be_made(object.status()));
+    let (failed, mut good): (Vec<T>, Vec<T>) =
+        named.partition(|object| could_not_be_made(object.status()) && !object.is_used());
     good.sort_by(|one, other| rank(one).cmp(&rank(other)));
     let mut good = good.into_iter();
     Twins { first: good.next(), younger: good.collect(), failed }
@@ -81,6 +82,13 @@ mod tests {
         assert_eq!(first.as_deref(), Some("b"));
         let (first, younger) = ids(vec![volume("a", "error", 1), volume("b", "deleting", 2)]);
         assert_eq!((first, younger.len()), (None, 0));
+        let mut broken = volume("a", "error", 1);
+        broken.attachments = volume("b", "in-use", 1).attachments;
+        let twins = sort(&name, vec![broken]);
+        assert!(
+            twins.failed.is_empty() && twins.first.is_some(),
+            "a cloud's failure is no reason to delete data"
+        );
     }
 
     #[test]

@@ -24,20 +24,6 @@ impl Cloud {
         self.watcher.volume(id, LIMIT, judge).await
     }
 
-    /// Waits until a volume is made or has failed.
-    ///
-    /// # Errors
-    /// `Timeout`.
-    pub(super) async fn made(&self, id: &str) -> Result<()> {
-        self.until(id, |volume| match volume {
-            Some(volume) if twins::is_being_made(&volume.status) => None,
-            Some(volume) if volume.status.is_error() || self.is_settled(volume) => Some(Ok(())),
-            Some(_) => None,
-            None => Some(Ok(())),
-        })
-        .await
-    }
-
     /// Whether a volume is made, and a server can get it at once: Cinder saves which service holds it after it has made
     /// it `available`, and an attach between the two fails.
     pub(super) fn is_settled(&self, volume: &model::Volume) -> bool {

@@ -6,7 +6,7 @@
 
 mod ask;
 mod desk;
-mod pace;
+pub(super) mod pace;
 #[cfg(test)]
 mod tests;
 mod volumes;
@@ -58,7 +58,22 @@ impl Watcher {
     /// # Errors
     /// The judge's; `Timeout` after `limit`.
     pub async fn volume<T>(&self, id: &str, limit: Duration, judge: impl Judge<Volume, T>) -> Result<T> {
-        self.volumes.wait(id, limit, judge).await
+        self.volumes.wait(id, None, limit, judge).await
+    }
+
+    /// The same for what mostly takes the same time: how long that is, is learned under the name `habit`, and the first look
+    /// comes then.
+    ///
+    /// # Errors
+    /// The judge's; `Timeout` after `limit`.
+    pub async fn volume_as_usual<T>(
+        &self,
+        id: &str,
+        habit: &'static str,
+        limit: Duration,
+        judge: impl Judge<Volume, T>,
+    ) -> Result<T> {
+        self.volumes.wait(id, Some(habit), limit, judge).await
     }
 
     /// Waits for a snapshot.
@@ -66,7 +81,7 @@ impl Watcher {
     /// # Errors
     /// The judge's; `Timeout` after `limit`.
     pub async fn snapshot<T>(&self, id: &str, limit: Duration, judge: impl Judge<Snapshot, T>) -> Result<T> {
-        self.snapshots.wait(id, limit, judge).await
+        self.snapshots.wait(id, None, limit, judge).await
     }
 
     /// Waits for a backup.
@@ -74,7 +89,7 @@ impl Watcher {
     /// # Errors
     /// The judge's; `Timeout` after `limit`.
     pub async fn backup<T>(&self, id: &str, limit: Duration, judge: impl Judge<Backup, T>) -> Result<T> {
-        self.backups.wait(id, limit, judge).await
+        self.backups.wait(id, None, limit, judge).await
     }
 
     /// Waits for a group.
@@ -82,7 +97,7 @@ impl Watcher {
     /// # Errors
     /// The judge's; `Timeout` after `limit`.
     pub async fn group<T>(&self, id: &str, limit: Duration, judge: impl Judge<Group, T>) -> Result<T> {
-        self.groups.wait(id, limit, judge).await
+        self.groups.wait(id, None, limit, judge).await
     }
 
     /// Waits for a snapshot of a group.
@@ -95,7 +110,7 @@ impl Watcher {
         limit: Duration,
         judge: impl Judge<GroupSnapshot, T>,
     ) -> Result<T> {
-        self.group_snapshots.wait(id, limit, judge).await
+        self.group_snapshots.wait(id, None, limit, judge).await
     }
 
     /// Waits for the list of volumes that Nova keeps of a server; `None` to the judge where there is no such server.
@@ -110,6 +125,6 @@ impl Watcher {
         mut judge: impl Judge<[ServerAttachment], T>,
     ) -> Result<T> {
         let judge = |list: Option<&Vec<ServerAttachment>>| judge(list.map(Vec::as_slice));
-        self.servers.wait(server, limit, judge).await
+        self.servers.wait(server, None, limit, judge).await
     }
 }

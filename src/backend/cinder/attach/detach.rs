@@ -124,7 +124,11 @@ impl Attacher {
                     _ => Some(Ok(Left::Free(Some(volume.clone())))),
                 }
             };
-            match self.watcher.volume(job.volume, job.slice(self.patience.doubt), judge).await {
+            match self
+                .watcher
+                .volume_as_usual(job.volume, "detach", job.slice(self.patience.doubt), judge)
+                .await
+            {
                 Err(error) if error.kind() == Kind::Timeout && !job.is_late() => {}
                 Err(error) if error.kind() == Kind::Timeout => {
                     return Err(last.map_or(error, |volume| job.too_late("detaching", &volume)));

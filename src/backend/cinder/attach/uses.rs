@@ -70,7 +70,8 @@ pub(super) fn differs(order: &AttachOrder, volume: &Volume, server: &str) -> Res
     let known = noted(volume, server)?;
     Ok(match known {
         Some(known) => known != wanted,
-        None => wanted.readonly,
+        // What is not noted is one node that writes, unless another driver attached it.
+        None => wanted.readonly || wanted.mode.multi_node() && !volume.multiattach,
     })
 }
 

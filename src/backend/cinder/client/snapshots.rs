@@ -74,15 +74,6 @@ impl Client {
         self.page(list(filters), limit, after).await
     }
 
-    /// Notes these about a snapshot; what was noted under other keys stays.
-    ///
-    /// # Errors
-    /// `NotFound`; `InvalidArgument` for a key or value that is none.
-    pub async fn note_on_snapshot(&self, id: &str, metadata: &BTreeMap<String, String>) -> Result<()> {
-        let call = call(Method::POST, "note on snapshot", &["snapshots", id, "metadata"]);
-        self.send(&call.body(json!({"metadata": metadata}))).await.map(drop)
-    }
-
     /// Begins to delete a snapshot; it is gone once it is not found.
     ///
     /// # Errors

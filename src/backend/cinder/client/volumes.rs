@@ -18,8 +18,8 @@ use super::{Call, Client, Filter, Need, Page};
 const READ: Need = Need::UpTo(Microversion(3, 63));
 /// For volumes from backups (3.47).
 const FROM_BACKUP: Need = Need::Exactly(Microversion(3, 47));
-/// Volumes can be listed by when they were changed from 3.60 on.
-const CHANGED: Microversion = Microversion(3, 60);
+/// Volumes can be listed by when they were made or changed from 3.60 on.
+const BY_TIME: Microversion = Microversion(3, 60);
 /// For growing while a server has it.
 const GROW_IN_USE: Need = Need::Exactly(Microversion(3, 42));
 
@@ -132,7 +132,7 @@ impl Client {
         self.page(list(filters), limit, after).await
     }
 
-    /// At most `limit` of the volumes whose records were changed at this time or later; `None` where the cloud does not
+    /// At most `limit` of the volumes whose records were changed at this time or later, the last one first; `None` where the cloud does not
     /// know such a list. One that passes over the filter nonetheless is known by older volumes in its answer. A volume
     /// that was never changed since it was made is on no such list.
     ///
@@ -143,10 +143,28 @@ impl Client {
         time: SystemTime,
         limit: usize,
     ) -> Result<Option<Page<Volume>>> {
-        if !self.endpoint(Service::Volume).await?.has(CHANGED) {
+        self.volumes_since("updated_at", time, limit).await
+    }
+
+    /// At most `limit` of the volumes that were made at this time or later; `None` where the cloud does not know such a
+    /// list. One that passes over the filter nonetheless is known by older volumes in its answer.
+    ///
+    /// # Errors
+    /// Where the list cannot be had; `InvalidArgument` where the operator took the filter away.
+    pub async fn volumes_made_since(&self, time: SystemTime, limit: usize) -> Result<Option<Page<Volume>>> {
+        self.volumes_since("created_at", time, limit).await
+    }
+
+    async fn volumes_since(
+        &self,
+        key: &'static str,
+        time: SystemTime,
+        limit: usize,
+    ) -> Result<Option<Page<Volume>>> {
+        if !self.endpoint(Service::Volume).await?.has(BY_TIME) {
             return Ok(None);
         }
-        let filter = ("updated_at", format!("gte:{}", moment::show(time)));
+        let filter = (key, format!("gte:{}", moment::show(time)));
         self.page(list(&[filter]), Some(limit), None).await.map(Some)
     }
 

@@ -180,7 +180,7 @@ async fn a_volume_counts_once_a_server_can_get_it() {
             volume["status"] = json!("creating");
             return Some(Reply::json(202, json!({"volume": made})));
         }
-        if seen.line() == "GET /volume/v3/p1/volumes/v1" {
+        if seen.line() == "GET /volume/v3/p1/volumes/detail" && !state.volumes.is_empty() {
             looks += 1;
             let volume = state.find("volumes", "v1").unwrap();
             match looks {
@@ -192,7 +192,8 @@ async fn a_volume_counts_once_a_server_can_get_it() {
         None
     });
     sky.backend.create(&order("v", 1)).await.unwrap();
-    assert_eq!(sky.server.count("GET /volume/v3/p1/volumes/v1"), 3);
+    assert_eq!(sky.server.count("GET /volume/v3/p1/volumes/detail"), 4, "and once before it is ordered");
+    assert_eq!(sky.server.count("GET /volume/v3/p1/volumes/v1"), 0, "the look for twins shows the state too");
 }
 
 #[tokio::test]
@@ -330,4 +331,55 @@ async fn a_twin_that_lands_after_the_answer_goes_and_never_what_was_given_out() 
     assert_eq!(sky.ids(), [made.id.as_str()], "though the other looks older");
     sky.backend.cloud.sweep(&name, "one that is gone again").await;
     assert_eq!(sky.ids().len(), 1, "a later order's volume is left alone");
+}
+
+#[tokio::test]
+async fn many_that_are_made_share_their_looks() {
+    for filters in [true, false] {
+        let sky = Sky::new().await;
+        sky.state().volumes.push(volume("idle", "idle", "available", 0));
+        sky.bend(move |seen, state| {
+            if seen.line() == ORDER {
+                let made = state.make("volumes", seen);
+                let id = made["id"].as_str().unwrap();
+                state.find("volumes", id).unwrap()["created_at"] = json!("2026-01-02T00:00:00");
+                return Some(Reply::json(202, json!({"volume": state.find("volumes", id)})));
+            }
+            let lately = filters && seen.target.contains("created_at=gte%3A2026-01-01T23%3A59%3A00");
+            lately.then(|| {
+                let mut volumes = state.volumes.clone();
+                volumes.retain(|volume| volume["id"] != "idle");
+                Reply::json(200, json!({"volumes": volumes})).late(std::time::Duration::from_millis(50))
+            })
+        });
+        let names: Vec<_> = (0..20).map(|n| order(&format!("v{n}"), 1)).collect();
+        let made = futures_util::future::join_all(names.iter().map(|order| sky.backend.create(order))).await;
+        let ids: std::collections::BTreeSet<_> = made.into_iter().map(|made| made.unwrap().id).collect();
+        assert_eq!((ids.len(), sky.ids().len()), (20, 21));
+        let looks = sky.server.count("GET /volume/v3/p1/volumes/detail");
+        assert!(if filters { looks <= 20 + 4 } else { looks <= 20 + 20 + 3 }, "{looks}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_ordered_in_vain_is_removed() {
+    let sky = Sky::new().await;
+    sky.bend(|seen, state| {
+        if seen.line() == ORDER {
+            // Another order of that name was quicker, and for another size.
+            let mut theirs = volume("theirs", "v", "creating", 0);
+            theirs["size"] = json!(7);
+            state.volumes.push(theirs);
+        }
+        None
+    });
+    let narrow = VolumeOrder { size: crate::volume::SizeRange::new(1, 2 << 30).unwrap(), ..order("v", 1) };
+    refused(sky.backend.create(&narrow).await, Kind::AlreadyExists);
+    assert_eq!(sky.ids(), ["theirs"]);
+    // A volume that somebody has is never removed, though the cloud has it in error.
+    let mut broken = volume("broken", "w", "error", 0);
+    broken["attachments"] = json!([{"server_id": "s1"}]);
+    sky.state().volumes.push(broken);
+    told(sky.backend.create(&order("w", 1)).await, Kind::FailedPrecondition, Outcome::Unknown);
+    assert_eq!(sky.ids(), ["theirs", "broken"]);
 }

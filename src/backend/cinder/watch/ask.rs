@@ -24,6 +24,8 @@ pub(super) struct Subject {
     pub(super) since: SystemTime,
     /// Whether nobody has been shown it yet.
     pub(super) unseen: bool,
+    /// Whether it is its turn. The others are looked at where that costs nothing.
+    pub(super) due: bool,
 }
 
 /// What a look found.
@@ -31,13 +33,15 @@ pub(super) struct Subject {
 pub(super) struct Found<T> {
     /// What is known now: the object, or that it is gone. An object that is not here was not seen this time.
     pub(super) objects: HashMap<Arc<str>, Option<T>>,
+    /// Looked for, and not seen for a good reason.
+    pub(super) untouched: Vec<Arc<str>>,
     /// Why some were not seen.
     pub(super) failure: Option<Error>,
 }
 
 impl<T> Default for Found<T> {
     fn default() -> Self {
-        Self { objects: HashMap::new(), failure: None }
+        Self { objects: HashMap::new(), untouched: Vec::new(), failure: None }
     }
 }
 
@@ -59,7 +63,7 @@ pub(super) trait Watched: Debug + Sized + Send + Sync + 'static {
 
     /// Asks for all of these, as cheaply as can be.
     async fn all(client: &Client, _: &mut Self::Memory, subjects: &[Subject]) -> Found<Self> {
-        each(client, subjects.iter().map(|subject| &subject.id)).await
+        each(client, subjects.iter().filter(|subject| subject.due).map(|subject| &subject.id)).await
     }
 }
 

@@ -12,10 +12,14 @@ use crate::backend::cinder::client::Client;
 use crate::error::{Error, Kind, Result};
 
 use super::ask::{Found, Subject, Watched};
+use super::pace::{Crowd, Habits};
 use super::{Judge, pace};
 
 /// A look that takes longer is given up and counts as failed.
 const LOOK: Duration = Duration::from_secs(20);
+
+/// Who is to be looked for within this time is looked for now, too.
+const SHARED: Duration = Duration::from_millis(50);
 
 /// What was seen, shared by all who wait for it. The inner `None`: it is gone.
 type Look<T> = Option<Arc<Option<T>>>;
@@ -43,12 +47,18 @@ struct Board<T> {
     looked: Instant,
     failures: u32,
     failure: Option<Error>,
+    /// Waits that ended since.
+    ended: usize,
+    crowd: Crowd,
+    habits: Habits,
 }
 
 struct Waiter<T> {
     id: Arc<str>,
     since: Instant,
     clock: SystemTime,
+    /// When it is its turn.
+    due: Instant,
     seen: bool,
     looks: watch::Sender<Look<T>>,
 }
@@ -62,7 +72,10 @@ struct Place<T: Watched> {
 
 impl<T: Watched> Drop for Place<T> {
     fn drop(&mut self) {
-        self.desk.board().waiters.remove(&self.ticket);
+        let mut board = self.desk.board();
+        board.waiters.remove(&self.ticket);
+        board.ended += 1;
+        drop(board);
         self.desk.changed.notify_one();
     }
 }
@@ -89,6 +102,9 @@ impl<T: Watched> Desk<T> {
             looked: Instant::now(),
             failures: 0,
             failure: None,
+            ended: 0,
+            crowd: Crowd::default(),
+            habits: Habits::default(),
         };
         Arc::new(Self { client: client.clone(), board: Mutex::new(board), changed: Notify::new() })
     }
@@ -98,22 +114,31 @@ impl<T: Watched> Desk<T> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the judge has a verdict.
+    /// Waits until the judge has a verdict. `habit`: what is waited for, where that mostly takes the same time.
     pub(super) async fn wait<R>(
         self: &Arc<Self>,
         id: &str,
+        habit: Option<&'static str>,
         limit: Duration,
         mut judge: impl Judge<T, R>,
     ) -> Result<R> {
-        let deadline = Instant::now() + limit;
-        let mut place = self.take_place(id);
+        let began = Instant::now();
+        let deadline = began + limit;
+        let mut place = self.take_place(id, habit);
+        let mut looks = 0;
         let mut last = "not seen".to_owned();
         loop {
             match timeout_at(deadline, place.looks.changed()).await {
                 Ok(Ok(())) => {
                     let look = place.looks.borrow_and_update().clone();
                     let Some(look) = look else { continue };
+                    looks += 1;
                     if let Some(verdict) = judge((*look).as_ref()) {
+                        let mut board = self.board();
+                        // In a crowd it is the others that one waits for.
+                        if board.crowd.pause(board.waiters.len()).is_zero() {
+                            board.habits.learn(habit, looks, began.elapsed());
+                        }
                         return verdict;
                     }
                     last = (*look).as_ref().map_or_else(|| "gone".to_owned(), T::state);
@@ -137,18 +162,15 @@ impl<T: Watched> Desk<T> {
         }
     }
 
-    fn take_place(self: &Arc<Self>, id: &str) -> Place<T> {
+    fn take_place(self: &Arc<Self>, id: &str, habit: Option<&'static str>) -> Place<T> {
         let (sender, receiver) = watch::channel(None);
         let mut board = self.board();
         board.tickets += 1;
         let ticket = board.tickets;
-        let waiter = Waiter {
-            id: Arc::from(id),
-            since: Instant::now(),
-            clock: SystemTime::now(),
-            seen: false,
-            looks: sender,
-        };
+        let since = Instant::now();
+        let due = since + board.habits.first(habit).unwrap_or(T::FIRST);
+        let clock = SystemTime::now();
+        let waiter = Waiter { id: Arc::from(id), since, clock, due, seen: false, looks: sender };
         board.waiters.insert(ticket, waiter);
         if !board.watched {
             board.watched = true;
@@ -186,29 +208,29 @@ impl<T: Watched> Desk<T> {
     /// When to look next; `None`, and the task ends, where nobody waits.
     fn due(&self) -> Option<Instant> {
         let mut board = self.board();
-        let looked = board.looked;
-        let due = board.waiters.values().map(|waiter| match waiter.seen {
-            false => waiter.since + T::FIRST,
-            true => looked + pace::next(looked.saturating_duration_since(waiter.since)),
-        });
+        let due = board.waiters.values().map(|waiter| waiter.due);
         let Some(due) = due.min() else {
             board.watched = false;
             return None;
         };
-        let earliest = match board.failures {
-            0 => due,
-            failures => looked + pace::after_failures(failures),
+        let pause = match board.failures {
+            0 => board.crowd.pause(board.waiters.len()),
+            failures => pace::after_failures(failures),
         };
-        Some(due.max(earliest))
+        Some(due.max(board.looked + pause))
     }
 
     fn subjects(&self) -> Vec<Subject> {
+        // Those whose turn is soon share the look.
+        let soon = Instant::now() + SHARED;
         let mut subjects: HashMap<Arc<str>, Subject> = HashMap::new();
         for waiter in self.board().waiters.values() {
-            let new = Subject { id: Arc::clone(&waiter.id), since: waiter.clock, unseen: true };
+            let id = Arc::clone(&waiter.id);
+            let new = Subject { id, since: waiter.clock, unseen: true, due: false };
             let subject = subjects.entry(Arc::clone(&waiter.id)).or_insert(new);
             subject.since = subject.since.min(waiter.clock);
             subject.unseen &= !waiter.seen;
+            subject.due |= waiter.due <= soon;
         }
         subjects.into_values().collect()
     }
@@ -217,11 +239,18 @@ impl<T: Watched> Desk<T> {
     fn tell(&self, began: Instant, found: Found<T>) {
         let mut board = self.board();
         board.looked = Instant::now();
+        let now = board.looked;
+        let ended = std::mem::take(&mut board.ended);
+        board.crowd.learn(ended);
         let looks: HashMap<_, _> =
             found.objects.into_iter().map(|(id, object)| (id, Arc::new(object))).collect();
         for waiter in board.waiters.values_mut().filter(|waiter| waiter.since <= began) {
-            waiter.seen = true;
-            if let Some(look) = looks.get(&waiter.id) {
+            let look = looks.get(&waiter.id);
+            if look.is_some() || found.untouched.contains(&waiter.id) {
+                waiter.seen = true;
+                waiter.due = now + pace::next(now - waiter.since);
+            }
+            if let Some(look) = look {
                 waiter.looks.send_replace(Some(Arc::clone(look)));
             }
         }

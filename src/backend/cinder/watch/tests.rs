@@ -82,7 +82,7 @@ async fn many_who_wait_share_one_list_that_shows_only_what_changed_lately() {
         assert!(seen.target.contains("/volumes/detail?updated_at=gte%3A"), "{}", seen.target);
         let since = seen.target.split("gte%3A").nth(1).unwrap().split('&').next().unwrap();
         let since = moment::parse(&since.replace("%3A", ":")).unwrap();
-        assert!(since > idle && since < SystemTime::now() - Duration::from_secs(60), "{since:?}");
+        assert!(since > idle && since < SystemTime::now() - Duration::from_secs(5), "{since:?}");
         let done = done.fetch_add(1, Ordering::SeqCst) * 10;
         let volumes =
             (0..30).map(|n| volume(&format!("v{n}"), if n < done { "available" } else { "creating" }));
