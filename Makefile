@@ -12,13 +12,13 @@ REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 .PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cinder bench-cluster image release \
-  cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down test-openstack \
-  setup-build setup-test setup-go
+  cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down test-openstack test-vm \
+  setup-build setup-test setup-go setup-vm
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 15
 
-setup-build setup-test setup-go: setup-%:
+setup-build setup-test setup-go setup-vm: setup-%:
 	@tests/setup.sh $*
 
 # The binary names no directory of the machine that built it.
@@ -36,7 +36,7 @@ lint: setup-build $(DENY) ## Formatting, lints, licences and bans
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	# A target with `test = false` is not one of all targets.
-	$(CARGO) clippy --locked --all-features --test e2e --test openstack --test differential -- -D warnings
+	$(CARGO) clippy --locked --all-features --test e2e --test openstack --test differential --test vm -- -D warnings
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 
 $(DENY):
@@ -44,6 +44,9 @@ $(DENY):
 
 unit: setup-test ## All of the project's own tests, on real loop devices and mounts
 	tests/leaks.sh $(CARGO) test --locked --workspace --all-features
+
+test-vm: setup-vm ## Tests the node in a virtual machine: disks that come late, grow, go and come back
+	tests/leaks.sh $(CARGO) test --locked --test vm
 
 chart-tools: setup-go
 	tests/chart/tools.sh

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is needed from Debian's packages (as root), or says what is missing.
-# usage: tests/setup.sh build|test|go|cluster|openstack    (build is in all of them, test in all but build, go in cluster)
+# usage: tests/setup.sh build|test|go|cluster|openstack|vm    (build is in all of them, test in all but build, go in cluster)
 set -euo pipefail
 
 declare -A package=([cc]=gcc)
-[[ ${1:?build, test, go, cluster or openstack} == build ]] || package+=(
+[[ ${1:?build, test, go, cluster, openstack or vm} == build ]] || package+=(
   [mkfs.ext4]=e2fsprogs [resize2fs]=e2fsprogs [mkfs.xfs]=xfsprogs [xfs_growfs]=xfsprogs [mkfs.btrfs]=btrfs-progs
   [blkid]=util-linux [losetup]=mount [findmnt]=util-linux [cryptsetup]=cryptsetup-bin [sgdisk]=gdisk [pvcreate]=lvm2 [xfs_io]=xfsprogs [cmp]=diffutils
   [mount]=mount [pgrep]=procps
@@ -15,6 +15,9 @@ declare -A package=([cc]=gcc)
 )
 [[ $1 != openstack ]] || package+=(
   [rabbitmq-server]=rabbitmq-server [mariadbd]=mariadb-server-core [mariadb]=mariadb-client-core [curl]=curl
+)
+[[ $1 != vm ]] || package+=(
+  [qemu-system-x86_64]=qemu-system-x86 [busybox]=busybox-static [cpio]=cpio [socat]=socat [strip]=binutils [mkfs.vfat]=dosfstools
 )
 missing=()
 for tool in "${!package[@]}"; do
@@ -47,7 +50,7 @@ command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustu
 if [[ $1 == go || $1 == cluster ]]; then
   command -v go >/dev/null || { echo "go is missing: csi-sanity and the test cluster are built from Go modules, install Go 1.26.6 or newer" >&2; exit 1; }
 fi
-if [[ $1 != build && $EUID -ne 0 ]]; then
+if [[ $1 != build && $1 != vm && $EUID -ne 0 ]]; then
   echo "root is needed: the driver is tested on real loop devices and mounts (try sudo)" >&2
   exit 1
 fi

@@ -486,3 +486,35 @@ fn every_fault_of_a_cloud_is_told() {
     }
     assert_eq!(found.len(), 16, "{text}");
 }
+
+#[test]
+fn what_the_nodes_of_a_cloud_read_is_checked() {
+    use crate::backend::cinder::connector::settings::Source;
+    const SERVER: &str = "8C1E7A52-0f2d-4c3b-9a51-6d2f1e0b7c44";
+    let text = format!(
+        "backends: {{east: {{kind: cinder, node: {{server: {SERVER}, zone: az1, sources: [metadata, dmi], byId: /by-id, \
+         metadataUrl: 'http://10.0.0.1/x'}}}}}}\n"
+    );
+    let BackendConfig::Cinder(config) = good(&text).backends.remove(0).1 else { panic!() };
+    assert_eq!(config.node.server, Some(SERVER.to_lowercase()));
+    assert_eq!(config.node.sources, [Source::Metadata, Source::Dmi]);
+    assert_eq!(
+        (config.node.zone.as_deref(), config.node.by_id.as_deref()),
+        (Some("az1"), Some(Path::new("/by-id")))
+    );
+    assert_eq!(config.node.metadata_url, "http://10.0.0.1/x");
+    let found = faults(
+        "backends: {east: {kind: cinder, node: {server: x17, sources: [dmi, bios, dmi], byId: x, metadataUrl: 'https://x', zne: a}}}\n",
+    );
+    let text = found.join("\n");
+    for part in [
+        "\"x17\" is no id of a server",
+        "\"bios\" is no source of a server's identity: known are dmi, configDrive, metadata",
+        "\"backends.east.node.sources\" has dmi twice",
+        "\"backends.east.node.byId\"",
+        "\"https://x\" is no URL that begins with http://",
+        "\"backends.east.node.zne\" is not known",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}

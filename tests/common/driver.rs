@@ -42,14 +42,25 @@ impl Lab {
 
     /// Starts `fairlead <command>` as server `name`, with the environment variables given, and waits until it answers.
     pub async fn start(&self, command: &str, name: &str, environment: &[(&str, &str)]) -> Driver {
+        let here = format!("here: {{kind: file, directory: {}}}", self.volumes().display());
+        self.start_with(command, name, environment, &here).await
+    }
+
+    /// The same with another back end, as a line of YAML.
+    pub async fn start_with(
+        &self,
+        command: &str,
+        name: &str,
+        environment: &[(&str, &str)],
+        backend: &str,
+    ) -> Driver {
         let home = self.root.join(name);
         fs::create_dir_all(&home).unwrap();
         let (socket, config) = (home.join("csi.sock"), home.join("config.yaml"));
         let yaml = format!(
             "endpoint: unix://{}\nhttp: off\nlog: {{level: debug, format: json}}\nnode: {{name: {name}}}\n\
-             backends:\n  here:\n    kind: file\n    directory: {}\n",
+             backends:\n  {backend}\n",
             socket.display(),
-            self.volumes().display()
         );
         fs::write(&config, yaml).unwrap();
         let log = fs::File::options().create(true).append(true).open(home.join("log")).unwrap();

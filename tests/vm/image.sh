@@ -10,9 +10,9 @@ OUT=${2:?where to put it}
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/fairlead/vm
 
 # Kernel modules that the machine needs, beside those that these need.
-MODULES=(virtio_pci virtio_blk virtio_scsi virtio_net sd_mod sr_mod ata_piix ahci ext4 xfs isofs vfat nls_cp437 nls_iso8859-1 nls_ascii loop)
+MODULES=(virtio_pci virtio_blk virtio_scsi virtio_net sd_mod sr_mod ahci crc32c_generic ext4 xfs isofs vfat nls_cp437 nls_iso8859-1 nls_ascii)
 # What the driver calls, what the machine's own scripts call, and what tells the state of a disk.
-TOOLS=(/usr/sbin/blkid /usr/sbin/mkfs.ext4 /usr/sbin/e2fsck /usr/sbin/resize2fs /usr/sbin/mkfs.xfs /usr/sbin/xfs_growfs /usr/bin/socat)
+TOOLS=(/usr/sbin/blkid /usr/sbin/mkfs.ext4 /usr/sbin/e2fsck /usr/sbin/resize2fs /usr/sbin/mkfs.xfs /usr/sbin/xfs_growfs /usr/sbin/mkfs.vfat /usr/bin/socat)
 
 # Debian's kernel, unpacked and not installed: it is nothing that this machine boots.
 kernel() {
@@ -90,7 +90,8 @@ BASE=$KERNEL/base-$key
 driver=$(mktemp -d)
 trap 'rm -rf --one-file-system "$driver" ${ROOT:+"$ROOT"}' EXIT
 ROOT=$driver copy "$BINARY"
-mv "$driver$BINARY" "$driver/fairlead"
+strip -o "$driver/fairlead" "$driver$BINARY"
+rm "$driver$BINARY"
 mkdir -p "$OUT"
 cp "$KERNEL"/boot/vmlinuz-* "$OUT/vmlinuz"
 # The kernel unpacks one after the other.

@@ -1,5 +1,9 @@
 //! On made-up trees; whole disks in a virtual machine are tested in tests/vm.
 
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use nix::sys::stat::{major, minor};
+
 use super::finder::{Found, Wanted};
 use super::*;
 use crate::host::disks::Identifier;
@@ -107,4 +111,170 @@ fn serials_of_volumes_are_told_from_others() {
     for text in ["", "QM00001", "cb49b381-9012-40cb-", "0123456789abcdef0123", "zb49b381-9012-40cb-b"] {
         assert!(!finder::is_volume(text), "{text}");
     }
+}
+
+/// A made-up sysfs and `/dev` whose disks are loop devices of this machine, shown as virtio's.
+struct Rig {
+    place: tempfile::TempDir,
+    loops: Vec<crate::host::loopdev::LoopDevice>,
+    connector: CinderConnector,
+}
+
+impl Rig {
+    fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "this test binds loop devices: run it as root");
+        let place = tempfile::tempdir().unwrap();
+        for directory in ["sys/block", "sys/dev/block", "sys/bus/virtio", "dev", "by-id"] {
+            std::fs::create_dir_all(place.path().join(directory)).unwrap();
+        }
+        let source = crate::backend::cinder::config::Source::Clouds { file: "/c.yaml".into(), cloud: None };
+        let mut connector = CinderConnector::new(CinderConfig::new(source), Arc::default());
+        connector.disks = Disks::at(&place.path().join("sys"), &place.path().join("dev"));
+        connector.patience = Duration::from_secs(2);
+        Self { place, loops: Vec::new(), connector }
+    }
+
+    /// Plugs in a disk that tells this serial; its size is what the loop device has.
+    fn plug(&mut self, name: &str, serial: &str) {
+        let image = self.place.path().join(format!("{name}.img"));
+        std::fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        let tag = format!("cinder-test:{}", crate::host::files::random_hex(8).unwrap());
+        let found = crate::host::loopdev::attach(&image, false, &tag).unwrap();
+        let number = format!("{}:{}", major(found.number), minor(found.number));
+        let at = self.place.path().join("sys/block").join(name);
+        std::fs::create_dir_all(at.join("device")).unwrap();
+        std::os::unix::fs::symlink(self.place.path().join("sys/bus/virtio"), at.join("device/subsystem"))
+            .unwrap();
+        std::os::unix::fs::symlink(&at, self.place.path().join("sys/dev/block").join(&number)).unwrap();
+        for (file, text) in [("dev", &*number), ("size", "32768"), ("diskseq", "1"), ("serial", serial)] {
+            std::fs::write(at.join(file), text).unwrap();
+        }
+        std::os::unix::fs::symlink(&found.path, self.place.path().join("dev").join(name)).unwrap();
+        self.loops.push(found);
+    }
+
+    fn unplug(&self, name: &str) {
+        crate::host::tree::remove(&self.place.path().join("sys/block").join(name)).unwrap();
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        for found in &self.loops {
+            if let Err(error) = crate::host::loopdev::detach(found, Duration::from_secs(5)) {
+                eprintln!("left behind: {error:?}");
+            }
+        }
+    }
+}
+
+fn attachment(volume: &str) -> Attachment {
+    Attachment {
+        nonce: "1".into(),
+        size: Bytes::mib(16),
+        content: Content::New,
+        readonly: false,
+        connection: Connection::Disk { serial: volume.into(), device: Some("/dev/vdz".into()) },
+    }
+}
+
+#[tokio::test]
+async fn a_disk_is_connected_found_and_let_go_of() {
+    let mut rig = Rig::new();
+    rig.plug("vdb", &VOLUME[..20]);
+    rig.plug("vdc", &OTHER[..20]);
+    let (volume, connector) = (id(VOLUME), rig.connector.clone());
+    let device = connector.connect(&volume, &attachment(VOLUME)).await.unwrap();
+    assert_eq!((device.path, device.size), (rig.place.path().join("dev/vdb"), Bytes::mib(16)));
+    assert_eq!(connector.find(&volume).await.unwrap().unwrap().number, device.number);
+    assert_eq!(connector.refresh(&volume, Bytes::mib(16)).await.unwrap().number, device.number);
+    let small = connector.refresh(&volume, Bytes::mib(17)).await.unwrap_err();
+    assert_eq!(small.kind(), Kind::Unavailable, "{small:?}");
+    assert!(connector.health(&volume).await.unwrap().is_empty());
+    // While somebody has it, it is not let go of.
+    let held = std::fs::File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_EXCL)
+        .open(rig.place.path().join("dev/vdb"))
+        .unwrap();
+    assert_eq!(connector.disconnect(&volume).await.unwrap_err().kind(), Kind::Busy);
+    drop(held);
+    connector.disconnect(&volume).await.unwrap();
+    connector.disconnect(&volume).await.unwrap();
+    // A disk that goes while it is connected is told; one that was let go of is not missed.
+    connector.connect(&volume, &attachment(VOLUME)).await.unwrap();
+    rig.unplug("vdb");
+    assert_eq!(connector.health(&volume).await.unwrap()[0].reason, "DiskGone");
+    connector.disconnect(&volume).await.unwrap();
+    assert!(connector.health(&volume).await.unwrap().is_empty());
+    assert!(connector.find(&volume).await.unwrap().is_none());
+    assert!(connector.refresh(&volume, Bytes::ZERO).await.unwrap_err().is_not_found());
+    assert_eq!(connector.content(&volume).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_with_what_is() {
+    let mut rig = Rig::new();
+    rig.plug("vdc", &OTHER[..20]);
+    let error = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    let text = error.to_string();
+    for part in [VOLUME, "cb49b381-9012-40cb-b\"", "vdc (16 MiB, serial \"11111111-9012-40cb-b\")"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    for wrong in [
+        attachment(OTHER),
+        Attachment { connection: Connection::Loop { image: "x".into() }, ..attachment(VOLUME) },
+    ] {
+        let error = rig.connector.connect(&id(VOLUME), &wrong).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn two_disks_of_one_beginning_are_refused_until_one_is_known() {
+    let mut rig = Rig::new();
+    let (first, second) = (id(VOLUME), id(TWIN));
+    rig.plug("vdb", &VOLUME[..20]);
+    let one = rig.connector.connect(&first, &attachment(VOLUME)).await.unwrap();
+    rig.plug("vdc", &TWIN[..20]);
+    let other = rig.connector.connect(&second, &attachment(TWIN)).await.unwrap();
+    assert!(one.number != other.number);
+    assert_eq!(rig.connector.find(&first).await.unwrap().unwrap().number, one.number);
+    // Another process has connected neither.
+    rig.connector.known = Arc::default();
+    let error = rig.connector.connect(&second, &attachment(TWIN)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::FailedPrecondition);
+    assert!(error.to_string().contains("vdb") && error.to_string().contains("vdc"), "{error}");
+    for result in [rig.connector.find(&first).await.map(drop), rig.connector.disconnect(&first).await] {
+        assert_eq!(result.unwrap_err().kind(), Kind::FailedPrecondition);
+    }
+    assert_eq!(rig.connector.health(&first).await.unwrap()[0].reason, "DiskAmbiguous");
+}
+
+#[tokio::test]
+async fn links_lead_to_disks_that_tell_nothing() {
+    let mut rig = Rig::new();
+    rig.plug("vdb", "");
+    rig.plug("vdc", &OTHER[..20]);
+    let links = rig.place.path().join("by-id");
+    let mut config = (*rig.connector.config).clone();
+    config.node.by_id = Some(links.clone());
+    rig.connector.config = Arc::new(config);
+    let link = links.join(format!("virtio-{}", &VOLUME[..20]));
+    let dev = rig.place.path().join("dev");
+    std::os::unix::fs::symlink(dev.join("vdb"), &link).unwrap();
+    let device = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap();
+    assert_eq!(device.number, rig.loops[0].number);
+    rig.connector.disconnect(&id(VOLUME)).await.unwrap();
+    // One that leads to another volume's disk is not followed, nor one to nothing.
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(dev.join("vdc"), &link).unwrap();
+    let error = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::FailedPrecondition, "{error}");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(dev.join("gone"), &link).unwrap();
+    let error = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert!(error.to_string().contains("nor a link of that name in"), "{error}");
 }
