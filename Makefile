@@ -45,7 +45,7 @@ unit: setup-test ## All of the project's own tests, on real loop devices and mou
 	tests/leaks.sh $(CARGO) test --locked --all-features
 
 chart-tools: setup-go
-	tests/chart/tools.sh
+	@tests/chart/tools.sh >/dev/null
 
 chart: chart-tools ## Checks the Helm chart without a cluster: Helm 3 and 4, refusals, Kubernetes' own schemas
 	$(CARGO) test --locked --all-features --test chart

@@ -4,7 +4,7 @@
 #   kube      etcd, kube-apiserver, kubelet, kubectl, ... in one program
 #   runtime   containerd, runc, CNI plugins, pause
 #   sidecars  csi-provisioner, csi-attacher, csi-resizer, csi-snapshotter, snapshot-controller
-#   tools     helm, kubeconform
+#   tools     helm, of the tools that check the chart
 #   e2e       the upstream end-to-end tests of storage (not built unless named)
 set -euo pipefail
 # shellcheck source=lib.sh
@@ -54,7 +54,8 @@ sidecar() { # sidecar MODULE PROGRAM...
   go install -ldflags "-s -w -X main.version=$(version "$module")" "${@/#/$module/cmd/}"
 }
 
-build_tools() { go install -ldflags "-s -w" tool; }
+# One Helm for the chart's checks and for the cluster.
+build_tools() { ln -sf "$("$HERE/../chart/tools.sh")/helm4" "$BIN/helm"; }
 
 build_e2e() {
   go install -ldflags "-s -w" tool # ginkgo and agnhost
@@ -66,7 +67,8 @@ sources() {
   case $1 in
     kube) echo src/kube/go.* src/kube/main.go ;;
     runtime) echo src/runtime/go.* src/pause/* ;;
-    sidecars | tools) echo "src/$1"/go.* ;;
+    sidecars) echo src/sidecars/go.* ;;
+    tools) echo ../chart/tools.sh ../chart/tools/go.* ;;
     e2e) echo src/kube/go.* src/kube/e2e/* ;;
     *) usage ;;
   esac
@@ -89,6 +91,7 @@ build() {
   say "$part: building (minutes, when the Go caches are cold)"
   case $part in
     e2e) cd src/kube ;;
+    tools) ;;
     *) cd "src/$part" ;;
   esac
   "build_$part"
