@@ -93,6 +93,7 @@ image: release ## Builds the container image with docker or buildah: make image 
 	echo "built $(IMAGE) with $${build[0]}"
 
 cluster-build: ## Builds a Kubernetes, its sidecars and tools for tests, from pinned Go modules
+	@tests/cluster/able.sh
 	tests/cluster/build.sh
 
 cluster-up: cluster-build ## Starts a real Kubernetes of NODES=2 nodes here, with sidecars and the driver's image (root)
