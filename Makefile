@@ -105,7 +105,7 @@ cluster-down: ## Stops it; nothing is left running, mounted or attached (root)
 	tests/cluster/down.sh
 
 # A cluster of one's own: KUBECONFIG=... FAIRLEAD_E2E_IMAGE=... cargo test --test e2e
-e2e: cluster-build ## Installs the chart in a real Kubernetes here and tests it from claim to pod (root); KEEP=1 leaves it up
+e2e: cluster-build ## Installs the chart in a real Kubernetes here and tests it from claim to pod (root)
 	tests/e2e/run.sh
 
 e2e-full: cluster-build ## The same with the slow tests, and then Kubernetes' own storage tests (hours; root)

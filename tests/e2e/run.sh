@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the end-to-end suite on the project's own test cluster, and takes the cluster down afterwards (KEEP=1: leaves it).
+# Runs the end-to-end suite on the project's own test cluster, which is left as it was before (KEEP=1: up).
 # usage: run.sh [--full] [OPTION...]    options for the suite: part of a test's name, --list, --test-threads=2
 #   --full    the slow tests too, and then Kubernetes' own storage tests
 set -euo pipefail
