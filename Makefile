@@ -7,9 +7,10 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
 BASE ?= debian:bookworm-slim
-# Of the last commit: with it, and with the same base and packages, the same sources give the same image.
+# Of the last commit: with it, and with the same base and packages, the same sources give the same image. For the image
+# alone: crates with C in them are compiled anew when the time changes, and so is all that depends on them.
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 .PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cluster image release \
   cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down setup-build setup-test setup-go
@@ -69,6 +70,7 @@ bench-cluster: cluster-build ## Measures order to running pod on the test cluste
 # tools are not fetched again (BUILD_FLAGS=--no-cache does).
 image: release ## Builds the container image with docker or buildah: make image BASE=... IMAGE=... BUILD_FLAGS=...
 	@set -euo pipefail; \
+	export SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)"; \
 	if docker info >/dev/null 2>&1; then \
 	  build=(docker build --build-arg SOURCE_DATE_EPOCH); \
 	else \
