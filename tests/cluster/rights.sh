@@ -25,7 +25,8 @@ granted() {
 
 # A namespace that is on its way out refuses new objects too; that is no lack of rights.
 FORBIDS='.annotations["authorization.k8s.io/decision"] == "forbid"'
-denied=$(used "$FORBIDS")
+# A right that is granted was denied while the release was being removed or installed.
+denied=$(used "$FORBIDS" | grep -vF "$(granted | sed 's/$/ /')" || true)
 # Whoever watches, lists first, but not where the API server streams what a list would give (Kubernetes 1.35 and newer).
 allowed=$(used "$FORBIDS | not" | awk '{ print $1, $2 } $2 == "watch" { print $1, "list" }' | sort -u)
 unused=$(comm -23 <(granted) <(echo "$allowed"))
