@@ -9,7 +9,12 @@ cd "$HERE"
 (($#)) || usage
 # Somebody's own: what is in it is not for a test to wipe.
 keep=${KEEP:-}
-if alive kube-apiserver; then keep=1; fi
+if alive kube-apiserver; then
+  keep=1
+else
+  # What a run left that was killed half-way.
+  ./down.sh
+fi
 how=()
 [[ -e $RUN/admin.conf ]] || how=(--wipe)
 
