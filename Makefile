@@ -13,7 +13,7 @@ REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 .PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cluster image release \
-  cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down setup-build setup-test setup-go
+  cluster-build cluster-up cluster-down e2e kind-e2e e2e-full openstack-up openstack-down setup-build setup-test setup-go
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 15
@@ -109,6 +109,9 @@ cluster-down: ## Stops it; nothing is left running, mounted or attached (root)
 # A cluster of one's own: KUBECONFIG=... FAIRLEAD_E2E_IMAGE=... cargo test --test e2e
 e2e: cluster-build ## Installs the chart in a real Kubernetes here and tests it from claim to pod (root)
 	tests/e2e/run.sh
+
+kind-e2e: cluster-build ## The same in kind (docker), as far as it needs no broken nodes (root); KEEP=1 leaves it up
+	tests/cluster/kind/e2e.sh
 
 e2e-full: cluster-build ## The same with the slow tests, and then Kubernetes' own storage tests (hours; root)
 	tests/e2e/run.sh --full

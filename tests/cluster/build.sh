@@ -6,6 +6,7 @@
 #   sidecars  csi-provisioner, csi-attacher, csi-resizer, csi-snapshotter, snapshot-controller
 #   tools     helm, of the tools that check the chart
 #   e2e       the upstream end-to-end tests of storage (not built unless named)
+#   kind      kind (not built unless named)
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -62,12 +63,14 @@ build_e2e() {
   go test -c -ldflags "$(kube_flags)" -o "$BIN/e2e.test" ./e2e
 }
 
+build_kind() { go install -ldflags "-s -w" tool; }
+
 # The stamp of a part is what it was built from; this script and the compiler belong to it.
 sources() {
   case $1 in
     kube) echo src/kube/go.* src/kube/main.go ;;
     runtime) echo src/runtime/go.* src/pause/* ;;
-    sidecars) echo src/sidecars/go.* ;;
+    sidecars | kind) echo "src/$1"/go.* ;;
     tools) echo ../chart/tools.sh ../chart/tools/go.* ;;
     e2e) echo src/kube/go.* src/kube/e2e/* ;;
     *) usage ;;
