@@ -75,9 +75,8 @@ up() {
   for image in pause busybox; do
     [[ -e $IMAGES/lab.example_${image}_1.tar ]] || "$HERE/base-image.sh" "$image"
   done
-  # Before the engine: its mounts are those of this moment.
-  "$HERE/shared.sh" mount
   "$HERE/kind/engine.sh" start
+  in_engine "$HERE/shared.sh" mount
   if [[ -n $(kind_nodes) ]]; then
     say "up already: $(kind_nodes | xargs)"
     return
@@ -102,7 +101,9 @@ case $action in
   load) load ;;
   exec) in_engine "$@" ;;
   down)
-    in_engine kind delete cluster --name "$NAME" >&2 || true
+    # Without an engine there is no cluster.
+    if in_engine docker info >/dev/null 2>&1; then in_engine kind delete cluster --name "$NAME" >&2; fi
+    in_engine "$HERE/shared.sh" unmount
     "$HERE/kind/engine.sh" stop
     "$HERE/shared.sh" remove
     rm -rf --one-file-system "$RUN"

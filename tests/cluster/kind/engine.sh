@@ -40,9 +40,14 @@ start_engine() {
     options+=(--add-runtime "limited=$ENGINE/runtime" --default-runtime limited)
   fi
   rm -f "$ENGINE/docker.pid"
+  # What the test cluster has mounted is not for this engine to hold.
   # shellcheck disable=SC2016 # for the inner shell
-  start engine unshare --net --mount --pid --fork --kill-child --mount-proc bash -c \
-    'ip link set lo up; echo 1 >/proc/sys/net/ipv4/ip_forward; exec dockerd "$@"' dockerd "${options[@]}"
+  start engine unshare --net --mount --pid --fork --kill-child --mount-proc bash -c '
+    ip link set lo up
+    echo 1 >/proc/sys/net/ipv4/ip_forward
+    if mountpoint --quiet "$1"; then umount --lazy "$1"; fi
+    shift
+    exec dockerd "$@"' engine "${SHARED%-kind}" "${options[@]}"
   wait_for 60 answers || { tail -n 20 "$LOG/engine.log" >&2; die "docker's engine does not start"; }
 }
 
