@@ -39,6 +39,9 @@ export PATH=$BIN:$PATH:/usr/sbin:/sbin KUBECONFIG=$RUN/admin.conf
 
 need_root() { [[ $EUID -eq 0 ]] || die "root is needed: nodes are namespaces, with mounts and cgroups of their own (try sudo)"; }
 
+# Whether CAP_SYS_RESOURCE (24, include/uapi/linux/capability.h) can be had. Virtual machines of CI services lack it.
+sys_resource() { (($(awk '/^CapBnd/ { print "0x" $2 }' /proc/self/status) & 1 << 24)); }
+
 # --- Nodes
 
 running_nodes() {

@@ -35,7 +35,7 @@ start_engine() {
   mkdir -p "$ENGINE" "$LOG" "$PID"
   local options=(--data-root "$ENGINE/data" --exec-root "$ENGINE/exec" --pidfile "$ENGINE/docker.pid"
     --host "unix://$ENGINE/docker.sock" --cgroup-parent "$ENGINE_CGROUP" --storage-driver overlay2 --oom-score-adjust 0)
-  if ! may_all; then
+  if ! sys_resource; then
     runtime
     options+=(--add-runtime "limited=$ENGINE/runtime" --default-runtime limited)
   fi
@@ -50,9 +50,6 @@ start_engine() {
     exec dockerd "$@"' engine "${SHARED%-kind}" "${options[@]}"
   wait_for 60 answers || { tail -n 20 "$LOG/engine.log" >&2; die "docker's engine does not start"; }
 }
-
-# Whether CAP_SYS_RESOURCE (24, include/uapi/linux/capability.h) can be had.
-may_all() { (($(awk '/^CapBnd/ { print "0x" $2 }' /proc/self/status) & 1 << 24)); }
 
 stop_engine() {
   local mount
