@@ -47,6 +47,8 @@ run() { # run NAME FOCUS SKIP PROCS
 }
 
 check_skips
+kubectl apply -f upstream-policy.yaml >/dev/null
+trap 'kubectl delete --ignore-not-found -f upstream-policy.yaml >/dev/null' EXIT
 run parallel ".*${FOCUS:-}" "$alone|$left_out" "${PROCS:-2}"
 run alone ".*${FOCUS:-}.*($alone)" "$left_out" 1
 echo "left out, with their reasons: tests/e2e/skips.txt; logs: $report"
