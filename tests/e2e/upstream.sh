@@ -39,8 +39,6 @@ run() { # run NAME FOCUS SKIP PROCS [DRIVER]
 }
 
 check_skips
-kubectl apply -f upstream-policy.yaml >/dev/null
-trap 'kubectl delete --ignore-not-found -f upstream-policy.yaml >/dev/null' EXIT
 if sys_resource; then
   run parallel ".*${FOCUS:-}" "$alone|$left_out" "${PROCS:-2}"
 else
