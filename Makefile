@@ -7,12 +7,13 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
 BASE ?= debian:bookworm-slim
-# Of the last commit: with it, and with the same base and packages, the same sources give the same image.
+# Of the last commit: with it, and with the same base and packages, the same sources give the same image. For the image
+# alone: crates with C in them are compiled anew when the time changes, and so is all that depends on them.
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 .PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cinder bench-cluster image release \
-  cluster-build cluster-up cluster-down e2e e2e-full openstack-up openstack-down test-openstack test-vm \
+  cluster-build cluster-up cluster-down e2e kind-e2e e2e-full openstack-up openstack-down test-openstack test-vm \
   setup-build setup-test setup-go setup-vm
 
 help: ## Lists the targets
@@ -49,7 +50,7 @@ test-vm: setup-vm ## Tests the node in a virtual machine: disks that come late, 
 	tests/leaks.sh $(CARGO) test --locked --test vm
 
 chart-tools: setup-go
-	tests/chart/tools.sh
+	@tests/chart/tools.sh >/dev/null
 
 chart: chart-tools ## Checks the Helm chart without a cluster: Helm 3 and 4, refusals, Kubernetes' own schemas
 	$(CARGO) test --locked --all-features --test chart
@@ -78,6 +79,7 @@ bench-cluster: cluster-build ## Measures order to running pod on the test cluste
 # tools are not fetched again (BUILD_FLAGS=--no-cache does).
 image: release ## Builds the container image with docker or buildah: make image BASE=... IMAGE=... BUILD_FLAGS=...
 	@set -euo pipefail; \
+	export SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)"; \
 	if docker info >/dev/null 2>&1; then \
 	  build=(docker build --build-arg SOURCE_DATE_EPOCH); \
 	else \
@@ -102,6 +104,7 @@ image: release ## Builds the container image with docker or buildah: make image 
 	echo "built $(IMAGE) with $${build[0]}"
 
 cluster-build: ## Builds a Kubernetes, its sidecars and tools for tests, from pinned Go modules
+	@tests/cluster/able.sh
 	tests/cluster/build.sh
 
 cluster-up: cluster-build ## Starts a real Kubernetes of NODES=2 nodes here, with sidecars and the driver's image (root)
@@ -113,8 +116,11 @@ cluster-down: ## Stops it; nothing is left running, mounted or attached (root)
 	tests/cluster/down.sh
 
 # A cluster of one's own: KUBECONFIG=... FAIRLEAD_E2E_IMAGE=... cargo test --test e2e
-e2e: cluster-build ## Installs the chart in a real Kubernetes here and tests it from claim to pod (root); KEEP=1 leaves it up
+e2e: cluster-build ## Installs the chart in a real Kubernetes here and tests it from claim to pod (root)
 	tests/e2e/run.sh
+
+kind-e2e: cluster-build ## The same in kind (docker), as far as it needs no broken nodes (root); KEEP=1 leaves it up
+	tests/cluster/kind/e2e.sh
 
 e2e-full: cluster-build ## The same with the slow tests, and then Kubernetes' own storage tests (hours; root)
 	tests/e2e/run.sh --full

@@ -45,7 +45,17 @@ const RULES: &[(&str, &[&str])] = &[
     ("server", &["metrics", "error", "tonic", "nix", "axum", "hyper_util"]),
     (
         "kube",
-        &["controller", "operator", "backend", "config", "http", "volume", "error", "k8s_openapi", "hyper_util"],
+        &[
+            "controller",
+            "operator",
+            "backend",
+            "config",
+            "http",
+            "volume",
+            "error",
+            "k8s_openapi",
+            "hyper_util",
+        ],
     ),
     ("log", &["config", "error"]),
     ("proto", &["tonic", "prost", "prost_types"]),

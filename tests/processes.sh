@@ -1,13 +1,15 @@
-# Shared by the scripts that keep programs running: messages, waiting, processes. The script that reads this sets HERE (its
-# own directory), LOG and PID (directories).
+# Shared by the scripts that keep programs running: messages, waiting, processes. The script that reads this sets LOG and PID
+# (directories).
 # shellcheck shell=bash
+
+SCRIPT=$(realpath "$0")
 
 # What is for people goes to stderr: some scripts answer on stdout.
 say() { printf '%s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 # usage: prints the lines of the script's head that start with "# usage:" or follow it with an indent.
 usage() {
-  sed -nE '/^# usage: /,/^[^#]|^#$/ { s/^# //p }' "$HERE/${0##*/}" >&2
+  sed -nE '/^# usage: /,/^[^#]|^#$/ { s/^# //p }' "$SCRIPT" >&2
   exit 2
 }
 

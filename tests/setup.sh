@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Installs what is needed from Debian's packages (as root), or says what is missing.
-# usage: tests/setup.sh build|test|go|cluster|openstack|vm    (build is in all of them, test in all but build, go in cluster)
+# usage: tests/setup.sh build|test|go|cluster|kind|openstack|vm
+#   (build is in all of them, test in all but build, go in cluster, cluster in kind)
 set -euo pipefail
 
 declare -A package=([cc]=gcc)
-[[ ${1:?build, test, go, cluster, openstack or vm} == build ]] || package+=(
+[[ ${1:?build, test, go, cluster, kind, openstack or vm} == build ]] || package+=(
   [mkfs.ext4]=e2fsprogs [resize2fs]=e2fsprogs [mkfs.xfs]=xfsprogs [xfs_growfs]=xfsprogs [mkfs.btrfs]=btrfs-progs
   [blkid]=util-linux [losetup]=mount [findmnt]=util-linux [cryptsetup]=cryptsetup-bin [sgdisk]=gdisk [pvcreate]=lvm2 [xfs_io]=xfsprogs [cmp]=diffutils
   [mount]=mount [pgrep]=procps
 )
-[[ $1 != cluster ]] || package+=(
+[[ $1 != cluster && $1 != kind ]] || package+=(
   [pkg-config]=pkg-config [ip]=iproute2 [nft]=nftables [iptables]=iptables [nsenter]=util-linux
   [busybox]=busybox-static [mmdebstrap]=mmdebstrap [buildah]=buildah [jq]=jq
 )
+[[ $1 != kind ]] || package+=([dockerd]=docker.io [docker]=docker.io)
 [[ $1 != openstack ]] || package+=(
   [rabbitmq-server]=rabbitmq-server [mariadbd]=mariadb-server-core [mariadb]=mariadb-client-core [curl]=curl
 )
@@ -25,7 +27,7 @@ for tool in "${!package[@]}"; do
 done
 # The C library's headers: a compiler without them is there but cannot link.
 [[ -e /usr/include/stdio.h ]] || missing+=(libc6-dev)
-[[ $1 != cluster || -e /usr/include/seccomp.h ]] || missing+=(libseccomp-dev)
+[[ ($1 != cluster && $1 != kind) || -e /usr/include/seccomp.h ]] || missing+=(libseccomp-dev)
 [[ $1 != openstack ]] || /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 
 if ((${#missing[@]})); then
@@ -47,7 +49,7 @@ if ((${#missing[@]})); then
 fi
 
 command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)" >&2; exit 1; }
-if [[ $1 == go || $1 == cluster ]]; then
+if [[ $1 == go || $1 == cluster || $1 == kind ]]; then
   command -v go >/dev/null || { echo "go is missing: csi-sanity and the test cluster are built from Go modules, install Go 1.26.6 or newer" >&2; exit 1; }
 fi
 if [[ $1 != build && $1 != vm && $EUID -ne 0 ]]; then

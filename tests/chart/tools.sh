@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds Helm 3, Helm 4 and kubeconform from their pinned Go modules, and fetches what Kubernetes says of its objects.
-# All of it goes into a directory of the cache that is named after the versions; tests/chart.rs looks for it there.
+# All of it goes into a directory of the cache that is named after the versions; tests/chart.rs looks for it there. Prints it.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # Of each release that the chart is checked against, one patch.
@@ -9,12 +9,15 @@ snapshotter=v8.7.0
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairlead
 tools=$cache/chart-tools-$(cat "$here/tools/go.sum" "$here/tools.sh" | sha256sum | cut -c1-16)
-[[ ! -d $tools ]] || exit 0
+if [[ -d $tools ]]; then
+  echo "$tools"
+  exit
+fi
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/chart-tools.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-echo "building helm and kubeconform (minutes, once)"
+echo "building helm and kubeconform (minutes, once)" >&2
 build() { (cd "$here/tools" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/$1" "$2"); }
 build helm3 helm.sh/helm/v3/cmd/helm
 build helm4 helm.sh/helm/v4/cmd/helm
@@ -32,3 +35,4 @@ for crd in "$crds"/*classes.yaml; do
 done
 chmod 0755 "$work"
 mv -T "$work" "$tools" || [[ -d $tools ]] # another run was faster
+echo "$tools"

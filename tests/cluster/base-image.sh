@@ -57,6 +57,9 @@ e2e() {
   # Of nginx, the tests use the shell alone.
   busybox_tree "$work/e2e"
   e2e_image 'busybox|nginx' -- "$work/e2e" /bin/sh
+  # Of this one they use a shell and GNU's tools.
+  mkdir "$work/nothing"
+  e2e_image glibc-dns-testing --from "$BASE_IMAGE" -- "$work/nothing" /bin/sh
 }
 
 # e2e_image PATTERN OPTION... -- TREE COMMAND...: one image for all names of the list that match.

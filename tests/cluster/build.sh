@@ -4,8 +4,9 @@
 #   kube      etcd, kube-apiserver, kubelet, kubectl, ... in one program
 #   runtime   containerd, runc, CNI plugins, pause
 #   sidecars  csi-provisioner, csi-attacher, csi-resizer, csi-snapshotter, snapshot-controller
-#   tools     helm, kubeconform
+#   tools     helm, of the tools that check the chart
 #   e2e       the upstream end-to-end tests of storage (not built unless named)
+#   kind      kind (not built unless named)
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -54,19 +55,23 @@ sidecar() { # sidecar MODULE PROGRAM...
   go install -ldflags "-s -w -X main.version=$(version "$module")" "${@/#/$module/cmd/}"
 }
 
-build_tools() { go install -ldflags "-s -w" tool; }
+# One Helm for the chart's checks and for the cluster.
+build_tools() { ln -sf "$("$HERE/../chart/tools.sh")/helm4" "$BIN/helm"; }
 
 build_e2e() {
   go install -ldflags "-s -w" tool # ginkgo and agnhost
   go test -c -ldflags "$(kube_flags)" -o "$BIN/e2e.test" ./e2e
 }
 
+build_kind() { go install -ldflags "-s -w" tool; }
+
 # The stamp of a part is what it was built from; this script and the compiler belong to it.
 sources() {
   case $1 in
     kube) echo src/kube/go.* src/kube/main.go ;;
     runtime) echo src/runtime/go.* src/pause/* ;;
-    sidecars | tools) echo "src/$1"/go.* ;;
+    sidecars | kind) echo "src/$1"/go.* ;;
+    tools) echo ../chart/tools.sh ../chart/tools/go.* ;;
     e2e) echo src/kube/go.* src/kube/e2e/* ;;
     *) usage ;;
   esac
@@ -89,6 +94,7 @@ build() {
   say "$part: building (minutes, when the Go caches are cold)"
   case $part in
     e2e) cd src/kube ;;
+    tools) ;;
     *) cd "src/$part" ;;
   esac
   "build_$part"

@@ -17,7 +17,20 @@ start_etcd() {
     --listen-peer-urls $ETCD_PEER --initial-advertise-peer-urls $ETCD_PEER --initial-cluster cluster=$ETCD_PEER
 }
 
+# What the driver's controller asks for, and what it is denied: rights.sh reads it.
+audit_policy() {
+  cat <<'YAML'
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+  - {level: Metadata, userGroups: ["system:serviceaccounts:fairlead"]}
+  - {level: None}
+YAML
+}
+
 start_kube-apiserver() {
+  audit_policy >"$RUN/audit-policy.yaml"
   # shellcheck disable=SC2086  # API_SERVER_ARGS is a list
   start kube-apiserver kube-apiserver "${common[@]}" \
     --etcd-servers=$ETCD \
@@ -44,6 +57,8 @@ start_kube-apiserver() {
     --requestheader-extra-headers-prefix=X-Remote-Extra- \
     --requestheader-group-headers=X-Remote-Group \
     --requestheader-username-headers=X-Remote-User \
+    --audit-policy-file="$RUN/audit-policy.yaml" \
+    --audit-log-path="$LOG/audit.log" \
     $API_SERVER_ARGS
 }
 

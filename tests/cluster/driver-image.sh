@@ -2,7 +2,7 @@
 # Builds the driver's image with `make image` on the Debian that base-image.sh makes, and loads it into every node as
 # lab.example/fairlead:dev. Does nothing when the binary and the Dockerfile are those of the image that is there.
 # Pods use it with imagePullPolicy IfNotPresent or Never.
-# usage: driver-image.sh
+# usage: driver-image.sh [TAG]    with a TAG: another image of that tag beside it, which differs in a label, for upgrades
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -46,8 +46,29 @@ remove() { # remove ID: with its layers that no other image has
     say "the image before this one stays: $1"
 }
 
-[[ $# -eq 0 ]] || usage
+# another TAG: from the image that is there.
+another() {
+  local name=${DRIVER_IMAGE%:*}:$1 config
+  work=$(mktemp -d "$IMAGES/.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  tar -C "$work" -xf "$ARCHIVE"
+  config=$(jq -r '.[0].Config' "$work/manifest.json")
+  jq --arg tag "$1" '.config.Labels.tag = $tag' "$work/$config" >"$work/config.json"
+  jq --arg name "$name" '.[0].Config = "config.json" | .[0].RepoTags = [$name]' "$work/manifest.json" >"$work/manifest.new"
+  mv "$work/manifest.new" "$work/manifest.json"
+  # shellcheck disable=SC2046  # layer names have no spaces
+  tar -C "$work" -cf "$work/image.tar" manifest.json config.json $(jq -r '.[0].Layers[]' "$work/manifest.json")
+  mv "$work/image.tar" "$IMAGES/$(tr '/:' '__' <<<"$name").tar"
+  load_images
+}
+
+[[ $# -eq 0 || ($# -eq 1 && $1 =~ ^[a-z0-9.-]+$) ]] || usage
 need_root
+if [[ $# -eq 1 ]]; then
+  [[ -e $ARCHIVE ]] || die "there is no $DRIVER_IMAGE yet"
+  another "$1"
+  exit
+fi
 cd "$HERE/../.."
 "$HERE/../setup.sh" cluster >&2
 mkdir -p "$IMAGES"

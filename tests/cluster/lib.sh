@@ -8,7 +8,8 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 HOME_DIR=${FAIRLEAD_CLUSTER_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead/cluster}
 BIN=$HOME_DIR/bin       # the programs
 IMAGES=$HOME_DIR/images # image archives; every node loads all of them
-RUN=$HOME_DIR/run       # one cluster's state: database, certificates, logs, the nodes' file systems
+KIND=${KIND:-}          # set: the cluster is kind's (kind/cluster.sh), not this directory's own
+RUN=$HOME_DIR/run${KIND:+-kind} # one cluster's state: database, certificates, logs, the nodes' file systems
 LOG=$RUN/log
 PID=$RUN/pid
 PKI=$RUN/pki
@@ -30,13 +31,16 @@ POD_NET=10.244        # /16: the pods of node N are in .N.0/24
 SERVICE_NET=10.96.0   # /24
 API_ADDRESS=$NODE_NET.1
 CGROUP=/fairlead
-SHARED=/srv/fairlead-cluster # storage that every node sees
+SHARED=/srv/fairlead-cluster${KIND:+-kind} # storage that every node sees, in kind's as /srv/fairlead-cluster
 DRIVER_IMAGE=lab.example/fairlead:dev
 BASE_IMAGE=lab.example/debian:slim
 
 export PATH=$BIN:$PATH:/usr/sbin:/sbin KUBECONFIG=$RUN/admin.conf
 
 need_root() { [[ $EUID -eq 0 ]] || die "root is needed: nodes are namespaces, with mounts and cgroups of their own (try sudo)"; }
+
+# Whether CAP_SYS_RESOURCE (24, include/uapi/linux/capability.h) can be had. Virtual machines of CI services lack it.
+sys_resource() { (($(awk '/^CapBnd/ { print "0x" $2 }' /proc/self/status) & 1 << 24)); }
 
 # --- Nodes
 
@@ -62,6 +66,10 @@ in_node() { # in_node N COMMAND...
 
 load_images() { # into every running node, at the same time
   local n pids=() pid failed=0
+  if [[ -n $KIND ]]; then
+    "$HERE/kind/cluster.sh" load
+    return
+  fi
   for n in $(running_nodes); do
     "$HERE/node.sh" load "$n" &
     pids+=($!)

@@ -4,7 +4,7 @@
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
-IMAGE=$HOME_DIR/shared.xfs
+IMAGE=$HOME_DIR/shared${KIND:+-kind}.xfs
 SIZE=60G
 
 # The loop device of the image, nothing when it has none.

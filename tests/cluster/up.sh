@@ -48,6 +48,7 @@ need_root
 [[ $NODES =~ ^[1-9]$ ]] || die "NODES is a number from 1 to 9, not '$NODES'"
 "$HERE/../setup.sh" cluster >&2
 [[ -x $BIN/kube && -x $BIN/containerd ]] || die "the programs are not built; run build.sh first"
+[[ -e $SETTINGS ]] || "$HERE/able.sh"
 began=$(date -u +%FT%T)
 mkdir -p "$LOG" "$PID" "$IMAGES"
 if [[ ! -e $SETTINGS ]]; then save_settings; fi

@@ -13,7 +13,8 @@ report=${REPORT:-$RUN/upstream}
 mkdir -p "$report"
 report=$(realpath "$report")
 "$HERE/build.sh" e2e
-compgen -G "$IMAGES/lab.example_e2e_agnhost_*.tar" >/dev/null || "$HERE/base-image.sh" e2e
+# The last that base-image.sh makes.
+compgen -G "$IMAGES/lab.example_e2e_glibc-dns-testing_*.tar" >/dev/null || "$HERE/base-image.sh" e2e
 options=(--procs="${PROCS:-1}" --timeout="${TIMEOUT:-1h}" --no-color --silence-skips
   --focus="External.Storage.*${FOCUS:-}" --skip="${SKIP:-\[Disruptive\]|\[Serial\]|\[Slow\]}")
 [[ -z ${DRY_RUN:-} ]] || options+=(--dry-run)

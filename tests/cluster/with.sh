@@ -1,16 +1,29 @@
 #!/usr/bin/env bash
-# Runs a command against the test cluster with the chart installed, and takes the cluster down afterwards (KEEP=1: leaves it).
+# Runs a command against the test cluster with the chart installed, and leaves the cluster as it was before: up, down with
+# its state, or gone. KEEP=1 leaves it up.
 # usage: with.sh COMMAND...
 set -euo pipefail
-cd "$(dirname "$0")"
-(($#)) || { sed -n '2,3s/^# //p' "$0" >&2; exit 64; }
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$HERE"
+(($#)) || usage
+# Somebody's own: what is in it is not for a test to wipe.
+keep=${KEEP:-}
+if alive kube-apiserver; then
+  keep=1
+else
+  # What a run left that was killed half-way.
+  ./down.sh
+fi
+how=()
+[[ -e $RUN/admin.conf ]] || how=(--wipe)
 
 end() {
   local status=$?
-  if [[ -z ${KEEP:-} ]]; then
-    ./down.sh --wipe || status=1
+  if [[ -n $keep ]]; then
+    say "the cluster stays up: eval \"\$(tests/cluster/up.sh)\"; tests/cluster/down.sh takes it down"
   else
-    echo "the cluster stays up: eval \"\$(tests/cluster/up.sh)\"; tests/cluster/down.sh takes it down" >&2
+    ./down.sh "${how[@]}" || status=1
   fi
   exit "$status"
 }

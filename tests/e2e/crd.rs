@@ -36,6 +36,20 @@ impl Space {
         self.make_object(&resource(SNAPSHOT, "VolumeSnapshot"), name, spec).await
     }
 
+    /// Whether the driver is being asked for a snapshot, or was. The sidecar says so before it does.
+    pub async fn is_being_cut(&self, name: &str) -> Result<bool> {
+        const SAYS: &str = "snapshot.storage.kubernetes.io/volumesnapshot-being-created";
+        let all = Api::<DynamicObject>::all_with(self.cluster.client.clone(), &contents());
+        let all = all.list(&ListParams::default()).await.doing("list snapshot contents")?;
+        let content = all.items.iter().find(|content| {
+            let of = &content.data["spec"]["volumeSnapshotRef"];
+            of["namespace"] == self.name.as_str() && of["name"] == name
+        });
+        Ok(content.is_some_and(|content| {
+            content.annotations().contains_key(SAYS) || content.data["status"]["snapshotHandle"].is_string()
+        }))
+    }
+
     /// Waits until a snapshot can be used.
     pub async fn cut(&self, name: &str) -> Result {
         self.usable(&resource(SNAPSHOT, "VolumeSnapshot"), name).await

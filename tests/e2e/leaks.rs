@@ -79,33 +79,40 @@ async fn contents(cluster: &Cluster) -> Result<Vec<DynamicObject>> {
     Ok(api.list(&ListParams::default()).await.doing("list snapshot contents")?.items)
 }
 
-/// Image files without an object, and loop devices of files that are gone or that no object knows: seen from each node.
+/// Image files without an object, and loop devices of files that are gone or that no object knows: seen from each node. The
+/// kernel's loop devices may be those of another cluster on the same machine, whose files are elsewhere.
 async fn storage(space: &Space, handles: &BTreeSet<String>) -> Result<Vec<String>> {
     let natives: BTreeSet<_> = handles.iter().filter_map(|handle| Some(handle.split_once('/')?.1)).collect();
+    let known = |file: &str| native(file).is_none_or(|native| natives.contains(native));
     let mut left = Vec::new();
     for node in &space.cluster.nodes {
         let inspector = Running { space, name: inspector(node) };
+        let mut here = BTreeSet::new();
         for backend in space.cluster.directories.keys() {
             let images =
                 inspector.sh(&format!("find /{backend}/volumes /{backend}/snapshots -name '*.img'")).await?;
-            let unknown = images.lines().filter_map(native).filter(|native| !natives.contains(native));
-            left.extend(
-                unknown.map(|native| format!("image {native} of back end {backend}, which no object knows")),
-            );
+            let unknown = images.lines().filter(|file| !known(file));
+            left.extend(unknown.map(|file| format!("image {file} on {node}, which no object knows")));
+            here.extend(images.lines().filter_map(native).map(str::to_owned));
         }
         let loops =
             inspector.sh("for file in /sys/block/loop*/loop/backing_file; do cat $file; done").await?;
-        let of_ours =
-            loops.lines().filter(|file| native(file).is_some_and(|native| native.starts_with("pvc-")));
-        let stale = of_ours.filter(|file| !native(file).is_some_and(|native| natives.contains(native)));
+        let ours = |file: &&str| {
+            let gone = file.ends_with(GONE);
+            native(file).is_some_and(|name| name.starts_with("pvc-") && (gone || here.contains(name)))
+        };
+        let stale = loops.lines().filter(ours).filter(|file| !known(file));
         left.extend(stale.map(|file| format!("loop device on {node} of a deleted volume: {file}")));
     }
     Ok(left)
 }
 
+/// What the kernel puts after the path of a file that was deleted.
+const GONE: &str = " (deleted)";
+
 /// The volume's own name, from the path of its image, which may be followed by the kernel's "(deleted)".
 fn native(path: &str) -> Option<&str> {
-    path.trim_end_matches(" (deleted)").rsplit('/').next()?.strip_suffix(".img")
+    path.trim_end_matches(GONE).rsplit('/').next()?.strip_suffix(".img")
 }
 
 fn inspector(node: &str) -> String {

@@ -29,6 +29,7 @@ mod restarts;
 mod scripts;
 mod space;
 mod uninstall;
+mod upgrade;
 mod wait;
 mod workloads;
 mod writer;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         restarts::TESTS,
         workloads::TESTS,
         outages::TESTS,
+        upgrade::TESTS,
         uninstall::TESTS,
     ]
     .concat();

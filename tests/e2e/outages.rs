@@ -20,7 +20,7 @@ use crate::writer::{goes_on, undisturbed, writer, written};
 crate::tests![
     drained_node_gives_its_volumes_to_the_other: alone two_nodes,
     kubelet_restarts_under_a_writer: alone scripts,
-    api_server_is_away_for_a_minute: alone scripts,
+    api_server_is_away_for_a_minute: alone scripts slow,
     dead_node_loses_its_volume_and_no_writer_is_doubled: alone scripts,
 ];
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 
@@ -15,7 +16,7 @@ use crate::manifest::{Claim, Draft};
 use crate::pod;
 use crate::provisioning::{VERIFY, WRITE};
 use crate::space::Space;
-use crate::wait::{PATIENCE, Seen, until};
+use crate::wait::{PATIENCE, Seen, at_once, until};
 use crate::writer::{goes_on, undisturbed, writer};
 
 crate::tests![
@@ -59,33 +60,33 @@ async fn controller_restarts_under_a_writer(space: &Space) -> Result {
     undisturbed(&pod, PAUSE).await.map(|_| ())
 }
 
-/// Every operation of a volume's life is cut off at another moment, and ends well.
+/// In every operation of a volume's life the controllers are killed, as soon as the operation is seen to have begun, and it
+/// ends well.
 async fn controller_killed_during_each_operation(space: &Space) -> Result {
-    let now = DeleteParams::default().grace_period(0);
-    let cut_off = async |what: &str, after: u64| -> Result {
-        tokio::time::sleep(Duration::from_millis(after)).await;
-        replace(space, "controller", &now).await?;
-        eprintln!("killed the controllers {after} ms into: {what}");
-        Ok(())
-    };
     space.claim(Claim::new("data").class(XFS).size("320Mi")).await?;
     let pod = space.begin(Draft::new("pod").mount("data")).await?;
-    cut_off("provision and attach", 400).await?;
+    cut_off(space, "provision", async || being_made(space, &["data"]).await).await?;
+    cut_off(space, "attach", async || Ok(attachment(space, "data").await?.is_some())).await?;
     pod.wait().await?;
     pod.sh(WRITE).await?;
 
     ask_for(space, "data", "640Mi").await?;
-    cut_off("expand", 50).await?;
+    cut_off(space, "expand", async || {
+        let status = space.get_claim("data").await?.status.unwrap_or_default();
+        let resizing = status.conditions.is_some_and(|all| all.iter().any(|one| one.type_.contains("Resiz")));
+        Ok(resizing || status.allocated_resource_statuses.is_some())
+    })
+    .await?;
     granted(space, "data", "640Mi").await?;
 
     space.snapshot("cut", "data").await?;
-    cut_off("snapshot", 100).await?;
+    cut_off(space, "snapshot", async || space.is_being_cut("cut").await).await?;
     space.cut("cut").await?;
 
     space.claim(Claim::new("restored").class(XFS).size("640Mi").from("VolumeSnapshot", "cut")).await?;
     space.claim(Claim::new("copy").class(XFS).size("640Mi").from("PersistentVolumeClaim", "data")).await?;
     let copies = space.begin(Draft::new("copies").mount("restored").mount("copy")).await?;
-    cut_off("restore and clone", 300).await?;
+    cut_off(space, "restore and clone", async || being_made(space, &["restored", "copy"]).await).await?;
     copies.wait().await?;
     for place in ["restored", "copy"] {
         copies.sh(&format!("sed 's:/data/:/{place}/:' /{place}/sum | sha256sum -c")).await?;
@@ -94,7 +95,11 @@ async fn controller_killed_during_each_operation(space: &Space) -> Result {
 
     let pods = space.api::<Pod>();
     pods.delete("pod", &DeleteParams::default()).await.doing("delete the pod")?;
-    cut_off("detach", 200).await?;
+    cut_off(space, "detach", async || {
+        let attachment = attachment(space, "data").await?;
+        Ok(attachment.is_none_or(|attachment| attachment.metadata.deletion_timestamp.is_some()))
+    })
+    .await?;
     let pod = space.begin(Draft::new("again").mount("data")).await?;
     pod.wait().await?;
     pod.sh(VERIFY).await?;
@@ -103,12 +108,49 @@ async fn controller_killed_during_each_operation(space: &Space) -> Result {
         space.stop(name).await?;
     }
     let claims = space.api::<PersistentVolumeClaim>();
+    let volume = space.volume_of("data").await?.name_any();
     claims
         .delete_collection(&DeleteParams::default(), &ListParams::default())
         .await
         .doing("delete claims")?;
     // That the volumes go is checked when the namespace is removed, and once more when all tests have ended.
-    cut_off("delete", 50).await
+    cut_off(space, "delete", async || {
+        let volume = space.global::<PersistentVolume>().get_opt(&volume).await.doing("get the volume")?;
+        let phase = volume.and_then(|volume| volume.status).and_then(|status| status.phase);
+        Ok(phase.is_none_or(|phase| phase == "Released"))
+    })
+    .await
+}
+
+/// Kills the controllers as soon as an operation has begun.
+async fn cut_off(space: &Space, what: &str, begun: impl AsyncFn() -> Result<bool>) -> Result {
+    at_once(format!("{what} to begin"), async || {
+        Ok(if begun().await? { Seen::Done(()) } else { Seen::NotYet("no sign of it".to_owned()) })
+    })
+    .await?;
+    replace(space, "controller", &DeleteParams::default().grace_period(0)).await?;
+    eprintln!("killed the controllers once they had begun to {what}");
+    Ok(())
+}
+
+/// Whether the driver is being asked for the volumes of all these claims, or was. The sidecar says so before it does.
+async fn being_made(space: &Space, claims: &[&str]) -> Result<bool> {
+    let events = space.api::<Event>().list(&ListParams::default()).await.doing("list events")?;
+    let told = |claim: &&str| {
+        events.iter().any(|event| {
+            event.involved_object.name.as_deref() == Some(claim)
+                && event.reason.as_deref().is_some_and(|reason| reason.starts_with("Provisioning"))
+        })
+    };
+    Ok(claims.iter().all(told))
+}
+
+/// The attachment of a claim's volume, `None` also where there is no volume yet.
+async fn attachment(space: &Space, claim: &str) -> Result<Option<VolumeAttachment>> {
+    let volume = space.get_claim(claim).await?.spec.and_then(|spec| spec.volume_name);
+    let all = space.global::<VolumeAttachment>().list(&ListParams::default()).await;
+    let mut all = all.doing("list attachments")?.items.into_iter();
+    Ok(all.find(|one| volume.is_some() && one.spec.source.persistent_volume_name == volume))
 }
 
 async fn another_sidecar_leads_when_the_leader_dies(space: &Space) -> Result {

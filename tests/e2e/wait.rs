@@ -22,6 +22,20 @@ pub enum Seen<T> {
 pub async fn until<T>(
     what: impl Display,
     patience: Duration,
+    ask: impl AsyncFnMut() -> Result<Seen<T>>,
+) -> Result<T> {
+    every(PAUSE, what, patience, ask).await
+}
+
+/// The same without a pause, for what lasts some milliseconds only.
+pub async fn at_once<T>(what: impl Display, ask: impl AsyncFnMut() -> Result<Seen<T>>) -> Result<T> {
+    every(Duration::ZERO, what, PATIENCE, ask).await
+}
+
+async fn every<T>(
+    pause: Duration,
+    what: impl Display,
+    patience: Duration,
     mut ask: impl AsyncFnMut() -> Result<Seen<T>>,
 ) -> Result<T> {
     let began = Instant::now();
@@ -35,6 +49,6 @@ pub async fn until<T>(
         if began.elapsed() > patience {
             return Err(format!("{what}: not within {} s; last seen: {last}", patience.as_secs()).into());
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }

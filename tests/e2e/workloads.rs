@@ -17,7 +17,10 @@ use crate::pod::{self, Running};
 use crate::space::Space;
 use crate::wait::{Seen, until};
 
-crate::tests![stateful_set_of_20_goes_down_and_up: alone, storm_of_100_claims_and_pods: alone];
+crate::tests![
+    stateful_set_of_20_goes_down_and_up: alone,
+    storm_of_100_claims_and_pods: alone slow,
+];
 
 const LONG: Duration = Duration::from_secs(600);
 
