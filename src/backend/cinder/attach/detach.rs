@@ -20,7 +20,7 @@ use super::{Attacher, Job, TRIES};
 /// What became of a detach.
 enum Left {
     /// The server does not have it any more, by what Cinder says.
-    Free(Option<Volume>),
+    Free(Option<Box<Volume>>),
     /// The server has it still, and nothing is under way.
     Held,
 }
@@ -121,7 +121,7 @@ impl Attacher {
                     Stand::Here(_) => None,
                     Stand::Moving if held || !is_settled(volume) => None,
                     _ if held => Some(Err(super::broken(volume))),
-                    _ => Some(Ok(Left::Free(Some(volume.clone())))),
+                    _ => Some(Ok(Left::Free(Some(Box::new(volume.clone()))))),
                 }
             };
             match self
