@@ -10,6 +10,8 @@
     reason = "a test ends by panicking, and shares a fixture that it uses in part"
 )]
 
+#[path = "contract/file.rs"]
+mod file;
 #[path = "contract/fixture.rs"]
 mod fixture;
 #[path = "contract/storage.rs"]
@@ -22,7 +24,8 @@ use std::path::Path;
 
 use fairlead::backend::GroupOrder;
 use fairlead::volume::{Bytes, Content, Parameters, SizeRange, Source};
-use fixture::{FileFixture, Fixture, cut, detach, from, order, runtime, writer};
+use file::FileFixture;
+use fixture::{Fixture, cut, detach, from, order, runtime, writer};
 use storage::Storage;
 
 /// The steps on the controller's side.

@@ -121,9 +121,9 @@ impl Making<'_> {
         let ours = self.made.as_ref() == Some(&first.id);
         let checked = self.check(&first);
         if ours {
-            self.as_ordered(&first, checked).await?
+            self.as_ordered(&first, checked).await?;
         } else {
-            checked?
+            checked?;
         }
         if let Some(own) = self.made.as_ref().filter(|own| **own != first.id) {
             // Nobody else was given it, so it is waited for where it is still being made.
