@@ -1,10 +1,12 @@
 //! Who may have a volume.
 
+use fairlead::backend::AttachOrder;
 use fairlead::error::Kind;
 use fairlead::volume::AccessMode::{
-    self, MultiNodeMultiWriter, MultiNodeReaderOnly, MultiNodeSingleWriter, SingleNodeMultiWriter,
+    MultiNodeMultiWriter, MultiNodeReaderOnly, MultiNodeSingleWriter, SingleNodeMultiWriter,
     SingleNodeReaderOnly, SingleNodeSingleWriter, SingleNodeWriter,
 };
+use fairlead::volume::{Access, AccessKind, AccessMode, NativeId, NodeId};
 
 use crate::facts;
 use crate::fixture::{Fixture, Quotas, attach, detach, id, order, refused, writer};
@@ -49,13 +51,20 @@ pub async fn what_is_missing_is_named(fixture: &dyn Fixture) {
     assert!(error.to_string().contains("volume=none"), "{error}");
 }
 
+/// As a raw device: no back end need let two nodes have a file system that one of them writes.
+fn raw(volume: &NativeId, node: &NodeId, (mode, readonly): Side) -> AttachOrder {
+    AttachOrder { access: Access { kind: AccessKind::Block, mode }, ..attach(volume, node, mode, readonly) }
+}
+
+/// How a node uses it: the mode, and whether it must not write.
+type Side = (AccessMode, bool);
+
 pub async fn only_matching_modes_share_a_volume(fixture: &dyn Fixture) {
     let backend = fixture.backend().await;
     if !backend.capabilities().multi_attach {
         return;
     }
     let nodes = fixture.nodes();
-    type Side = (AccessMode, bool);
     let table: [(Side, Side, bool); 13] = [
         ((SingleNodeWriter, false), (SingleNodeWriter, false), false),
         ((SingleNodeReaderOnly, true), (SingleNodeReaderOnly, true), false),
@@ -73,8 +82,8 @@ pub async fn only_matching_modes_share_a_volume(fixture: &dyn Fixture) {
     ];
     for (row, (one, other, together)) in table.into_iter().enumerate() {
         let volume = backend.create(&order(&format!("v{row}"), 1)).await.unwrap().id;
-        backend.attach(&attach(&volume, &nodes[0], one.0, one.1)).await.unwrap();
-        let second = backend.attach(&attach(&volume, &nodes[1], other.0, other.1)).await;
+        backend.attach(&raw(&volume, &nodes[0], one)).await.unwrap();
+        let second = backend.attach(&raw(&volume, &nodes[1], other)).await;
         if together {
             assert!(second.is_ok(), "{one:?} with {other:?}: {second:?}");
             assert_eq!(backend.get(&volume).await.unwrap().attached.len(), 2);
@@ -82,7 +91,7 @@ pub async fn only_matching_modes_share_a_volume(fixture: &dyn Fixture) {
             let error = refused(second, Kind::FailedPrecondition);
             assert!(error.to_string().contains(nodes[0].name()), "{error}");
             backend.detach(&detach(&volume, Some(&nodes[0]))).await.unwrap();
-            backend.attach(&attach(&volume, &nodes[1], other.0, other.1)).await.unwrap();
+            backend.attach(&raw(&volume, &nodes[1], other)).await.unwrap();
         }
         backend.detach(&detach(&volume, None)).await.unwrap();
         assert!(backend.get(&volume).await.unwrap().attached.is_empty());

@@ -78,7 +78,7 @@ pub fn count_in(unit: Bytes) {
 
 /// So many units.
 pub fn units(count: u64) -> Bytes {
-    Bytes::new(UNIT.get().unwrap().get() * count)
+    Bytes::new(UNIT.get_or_init(|| Bytes::mib(1)).get() * count)
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {

@@ -109,6 +109,7 @@ pub fn trials(cloud: &Cloud, reachable: bool) -> (Vec<Trial>, usize) {
         let run = move || -> Result<(), Failed> {
             runtime().block_on(async {
                 let fixture = CinderFixture::new(&cloud, fact.name);
+                fixture.start().await;
                 let ended = AssertUnwindSafe((fact.run)(&fixture)).catch_unwind().await;
                 fixture.clean().await;
                 ended.map_err(|_| Failed::from("see above"))

@@ -71,6 +71,7 @@ struct Making<'a> {
 
 impl Making<'_> {
     async fn run(&mut self) -> Result<Volume> {
+        let _waiting = self.cloud.newcomers.wait();
         let (began, mut since) = (Instant::now(), None);
         let (mut orders, mut looks, mut ordered) = (0, 0, None::<Instant>);
         loop {

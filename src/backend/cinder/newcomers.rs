@@ -1,6 +1,7 @@
 //! Looking for volumes that are being made, for all who wait for one: who is alone asks by name, and many share one list
 //! of the volumes that were made lately. Either shows the volume's state and its twins at once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -32,8 +33,20 @@ pub(super) struct Newcomers {
     habits: Mutex<Habits>,
     /// How often is looked for many, and how many were found made since the last look.
     crowd: Mutex<(Crowd, usize)>,
+    /// How many wait, most of them until they look again.
+    waiting: AtomicUsize,
     /// Until when the cloud is not asked by time.
     unlisted: Mutex<Option<Instant>>,
+}
+
+/// Somebody who waits.
+#[derive(Debug)]
+pub(super) struct Waiting<'a>(&'a Newcomers);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Those who share a list.
@@ -65,7 +78,7 @@ impl Newcomers {
             None => {
                 if let Some(last) = *last {
                     // Whoever comes until then shares the list.
-                    tokio::time::sleep_until(last + self.pause(&batch)).await;
+                    tokio::time::sleep_until(last + self.pause()).await;
                 }
                 let members = self.close(&batch);
                 if members.count < 2 {
@@ -84,6 +97,12 @@ impl Newcomers {
         }
     }
 
+    /// Counts somebody as long as what is given lasts.
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(self)
+    }
+
     /// When to look first for a volume that was just ordered.
     pub(super) fn first(&self) -> Duration {
         let habits = self.habits.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,8 +116,8 @@ impl Newcomers {
     }
 
     /// From one list for many to the next.
-    fn pause(&self, batch: &Batch) -> Duration {
-        let waiting = batch.members.lock().unwrap_or_else(PoisonError::into_inner).count;
+    fn pause(&self) -> Duration {
+        let waiting = self.waiting.load(Ordering::Relaxed);
         let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = std::mem::take(&mut crowd.1);
         crowd.0.learn(ended);

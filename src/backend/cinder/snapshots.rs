@@ -266,6 +266,10 @@ async fn make<K: Kindred>(kind: &K) -> Result<K::Object> {
             }
             continue;
         };
+        if let Some(own) = made.as_ref().filter(|own| **own != first.id()) {
+            // Nobody was given it.
+            kind.remove(own).await?;
+        }
         if K::volume(&first) != order.volume.as_str() {
             return Err(Error::refused(
                 Kind::AlreadyExists,
