@@ -32,7 +32,7 @@ const BAD: &[(&[&str], &[&str])] = &[
     (&["driverName=fairlead9"], &["at '/driverName'", "'not' failed"]),
     (&["image.tag=a b"], &["at '/image/tag'", "'a b' does not match pattern"]),
     (&["image.pullPolicy=Sometimes"], &["at '/image/pullPolicy'", "'Always', 'IfNotPresent', 'Never'"]),
-    (&["backends.here.kind=fil"], &["at '/backends/here/kind'", "value must be 'file'"]),
+    (&["backends.here.kind=fil"], &["at '/backends/here/kind'", "value must be one of 'cinder', 'file'"]),
     (&["backends.here.directory=srv"], &["at '/backends/here/directory'", "'srv' does not match pattern"]),
     (&["backends.here.directory=/a/../b"], &["at '/backends/here/directory'", "does not match pattern"]),
     (&["backends.here.directory=/"], &["at '/backends/here/directory'", "does not match pattern"]),
@@ -42,6 +42,15 @@ const BAD: &[(&[&str], &[&str])] = &[
     ),
     (&["backends.here.limits.bytes=10GB"], &["at '/backends/here/limits/bytes'", "does not match pattern"]),
     (&["backends.here.thinFactor=0"], &["at '/backends/here/thinFactor'", "minimum: got 0, want 1"]),
+    (
+        &["backends.two.kind=cinder", "backends.two.directory=/x"],
+        &["at '/backends/two'", "'directory' not allowed"],
+    ),
+    (
+        &["backends.two.kind=cinder", "backends.two.cloudsFile=/a", "backends.two.cloudConfFile=/b"],
+        &["at '/backends/two'", "'not' failed"],
+    ),
+    (&["backends.two.kind=cinder", "backends.two.limits.sizes.min=1GB"], &["/limits/sizes/min'"]),
     (&["backends.here.secret.onNode=true"], &["at '/backends/here/secret'", "missing property"]),
     (
         &["backends.here.secret.existingSecret=a", "backends.here.secret.data.token=b"],

@@ -27,6 +27,10 @@ backends:
   {{- range $name, $backend := $driver.backends }}
   {{ $name }}:
     {{- omit $backend "driver" "secret" | toYaml | nindent 4 }}
+    {{- /* On the nodes the file is missing, and not needed. */}}
+    {{- if and (eq $backend.kind "cinder") $backend.secret (not $backend.cloudsFile) (not $backend.cloudConfFile) }}
+    cloudsFile: /run/secrets/fairlead/{{ $name }}/clouds.yaml
+    {{- end }}
   {{- end }}
 {{- end }}
 
