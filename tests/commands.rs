@@ -73,8 +73,8 @@ fn a_volume_is_made_once_told_of_and_removed() {
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.starts_with("ID         NAME  SIZE   ATTACHED TO  PERSISTENT VOLUME  CLAIM\n"), "{table}");
     assert_eq!(place.json("volume remove here/disk"), json!({"removed": "here/disk"}));
-    assert!(place.refused("volume info here/disk", 1).contains("here/disk"));
-    assert!(place.refused("volume remove here/disk", 1).contains("here/disk"));
+    assert!(place.refused("volume info here/disk", 1).contains("volume=disk, backend=here"));
+    assert!(place.refused("volume remove here/disk", 1).contains("volume=disk, backend=here"));
 }
 
 #[test]

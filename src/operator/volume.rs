@@ -108,7 +108,7 @@ impl Operator {
     }
 
     pub(super) async fn find(&self, id: &VolumeId) -> Result<Found<Volume>> {
-        let item = self.controller.get(id).await.map_err(|error| error.with("volume", id))?;
+        let item = self.controller.get(id).await?;
         Ok(Found { backend: id.backend.clone(), item })
     }
 
