@@ -124,7 +124,7 @@ fn child() {
     let mut fixture = FileFixture::new(&Storage::plain());
     fixture.config.directory = std::env::current_dir().unwrap().join("d");
     fs::create_dir_all(&fixture.config.directory).unwrap();
-    runtime().block_on(scenario(&fixture, nix::unistd::geteuid().is_root()));
+    runtime(Bytes::mib(1)).block_on(scenario(&fixture, nix::unistd::geteuid().is_root()));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn every_step_may_be_the_last() {
         fixture.config.directory = place.path().join("d");
         let output = String::from_utf8_lossy(&ended.stdout);
         assert_eq!(ended.status.signal(), Some(9), "{step} is not passed: {} {output}", ended.status);
-        runtime().block_on(async {
+        runtime(Bytes::mib(1)).block_on(async {
             check(&fixture, step).await;
             scenario(&fixture, root).await;
             check(&fixture, step).await;

@@ -18,6 +18,8 @@
 mod attach;
 #[path = "openstack/attaching.rs"]
 mod attaching;
+#[path = "contract/cinder.rs"]
+mod cinder;
 #[path = "openstack/contract.rs"]
 mod contract;
 #[path = "contract/device.rs"]
@@ -108,8 +110,6 @@ macro_rules! trials {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    // Cinder counts in gibibytes.
-    fixture::count_in(fairlead::volume::Bytes::gib(1));
     let cloud = cloud();
     let there = reachable(&cloud.directory);
     if let Err(why) = &there {

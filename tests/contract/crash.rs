@@ -71,7 +71,7 @@ pub fn trials(storages: &[(&'static str, Arc<Storage>)], root: bool) -> Vec<Tria
 
 fn trial<F: Future<Output = ()>>(name: String, run: impl FnOnce() -> F + Send + 'static) -> Trial {
     Trial::test(name, move || {
-        runtime().block_on(run());
+        runtime(Bytes::mib(1)).block_on(run());
         Ok(())
     })
 }

@@ -1,8 +1,9 @@
 //! What a fact gets: a cloud of its own, nodes that exist in it, and short words for common calls.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use fairlead::backend::{AttachOrder, Backend, Connector, DetachOrder, SnapshotOrder, VolumeOrder};
@@ -68,21 +69,21 @@ pub trait Fixture: Send + Sync {
     fn allocated(&self, volume: &NativeId) -> Option<u64>;
 }
 
-/// What the facts' sizes count in this process: a mebibyte, or the step of a back end that has larger ones.
-static UNIT: OnceLock<Bytes> = OnceLock::new();
-
-/// Says what the facts' sizes count. Once, before the first fact.
-pub fn count_in(unit: Bytes) {
-    UNIT.set(unit).unwrap();
+thread_local! {
+    /// What the sizes of the fact count that runs on this thread.
+    static UNIT: Cell<Option<Bytes>> = const { Cell::new(None) };
 }
 
-/// So many units.
+/// So many units of the fact that runs here.
 pub fn units(count: u64) -> Bytes {
-    Bytes::new(UNIT.get_or_init(|| Bytes::mib(1)).get() * count)
+    Bytes::new(UNIT.get().expect("a fact runs in its runtime").get() * count)
 }
 
-pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+/// Runs a fact from this thread. Its sizes count in `unit`: a mebibyte, or the step of a back end that has larger ones.
+pub fn runtime(unit: Bytes) -> tokio::runtime::Runtime {
+    UNIT.set(Some(unit));
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().on_thread_start(move || UNIT.set(Some(unit))).build().unwrap()
 }
 
 pub fn order(name: &str, count: u64) -> VolumeOrder {
@@ -102,8 +103,14 @@ pub fn from(name: &str, count: u64, source: Source) -> VolumeOrder {
     VolumeOrder { source: Some(source), ..order(name, count) }
 }
 
+/// A file system, or the raw device where several nodes have it and not all of them just read: the controller hands out
+/// nothing else.
 pub fn access(mode: AccessMode) -> Access {
-    Access { kind: AccessKind::Mount { fs: FsType::Ext4, flags: MountFlags::default() }, mode }
+    let kind = match mode.multi_node() && !mode.read_only() {
+        true => AccessKind::Block,
+        false => AccessKind::Mount { fs: FsType::Ext4, flags: MountFlags::default() },
+    };
+    Access { kind, mode }
 }
 
 pub fn attach(volume: &NativeId, node: &NodeId, mode: AccessMode, readonly: bool) -> AttachOrder {

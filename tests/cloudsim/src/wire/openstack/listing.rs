@@ -148,16 +148,19 @@ fn filter<'a, T: 'static>(call: &Call<'_>, kind: &Kind<T>, mut items: Vec<&'a T>
 
 fn sort<'a, T: Row + 'static>(request: &Request, kind: &Kind<T>, mut items: Vec<&'a T>) -> Vec<&'a T> {
     let Some(sort) = request.parameter("sort") else { return items };
-    let (key, direction) = sort.split_once(':').unwrap_or((sort, "desc"));
-    let compare = |a: &&T, b: &&T| -> Ordering {
+    let by = |a: &T, b: &T, key: &str| -> Ordering {
+        let (key, direction) = key.split_once(':').unwrap_or((key, "desc"));
         let order = match key {
             "name" | "display_name" => (kind.name)(a).cmp((kind.name)(b)),
             "id" => a.id().cmp(b.id()),
-            _ => (kind.created)(a).cmp(&(kind.created)(b)).then_with(|| a.id().cmp(b.id())),
+            _ => (kind.created)(a).cmp(&(kind.created)(b)),
         };
         if direction == "asc" { order } else { order.reverse() }
     };
-    items.sort_by(compare);
+    // The sort keeps the order of those that are equal by all keys, which is that of a list without any.
+    items.sort_by(|a, b| {
+        sort.split(',').fold(Ordering::Equal, |order, key| order.then_with(|| by(a, b, key.trim())))
+    });
     items
 }
 
