@@ -37,7 +37,7 @@ use async_trait::async_trait;
 
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::volume::{Bytes, FsType};
+use crate::volume::FsType;
 
 pub use linux::Linux;
 pub use propagation::is_shared;
@@ -262,14 +262,4 @@ pub trait Host: Debug + Send + Sync {
     /// # Errors
     /// `NotFound`, `Timeout`, or the kernel's refusal.
     async fn usage(&self, path: &Path) -> Result<Usage>;
-}
-
-/// The sizes at which a file system can be made at all.
-#[must_use]
-pub const fn smallest(fs: FsType) -> Bytes {
-    match fs {
-        FsType::Ext4 => Bytes::mib(1),
-        FsType::Xfs => Bytes::mib(300),
-        FsType::Btrfs => Bytes::mib(110),
-    }
 }

@@ -166,6 +166,31 @@ async fn an_offline_back_end_grows_only_what_no_node_has() {
 }
 
 #[tokio::test]
+async fn a_volume_is_made_large_enough_for_its_file_system() {
+    let House { controller, .. } = house(Fake::default(), Fake::default());
+    let xfs = || Access {
+        kind: AccessKind::Mount { fs: FsType::Xfs, flags: MountFlags::default() },
+        mode: AccessMode::SingleNodeWriter,
+    };
+    let small = |name: &str, limit: i64, access: Access| Provision {
+        size: SizeRange::new(1 << 20, limit).unwrap(),
+        access: vec![access],
+        ..order(name, &[("backend", "east")])
+    };
+    let made = controller.create(small("a", 0, xfs())).await.unwrap().item;
+    assert_eq!(made.size, Bytes::mib(300));
+    assert_eq!(controller.create(small("a", 0, xfs())).await.unwrap().item, made);
+    let error = controller.create(small("b", 2 << 20, xfs())).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::OutOfRange, Outcome::Refused));
+    assert!(
+        error.to_string().contains("limit_bytes (2 MiB)") && error.to_string().contains("300 MiB"),
+        "{error}"
+    );
+    let raw = controller.create(small("c", 0, block(AccessMode::SingleNodeWriter))).await.unwrap().item;
+    assert_eq!(raw.size, Bytes::mib(1));
+}
+
+#[tokio::test]
 async fn sources_and_groups_stay_within_one_back_end() {
     let House { controller, .. } = house(Fake::default(), Fake::default());
     let (east, west) = (volume(&controller, "a", "east").await, volume(&controller, "b", "west").await);

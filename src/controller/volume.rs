@@ -7,7 +7,8 @@ use crate::controller::{Controller, Found, access, parameters, volume_key};
 use crate::error::{Error, Kind, Result};
 use crate::flight::phase;
 use crate::volume::{
-    Access, BackendName, Parameters, SizeRange, SnapshotId, Source, TopologyRequirement, Volume, VolumeId,
+    Access, AccessKind, BackendName, Parameters, SizeRange, SnapshotId, Source, TopologyRequirement, Volume,
+    VolumeId,
 };
 
 /// What a volume is to be made from.
@@ -75,9 +76,18 @@ impl Controller {
         if !mutable.0.is_empty() {
             backend.check_mutable(&mutable)?;
         }
+        // A blank volume becomes a file system; one from a source has its own, whatever it is called here.
+        let kinds = provision.access.iter().map(|access| &access.kind);
+        let least = kinds.filter_map(|kind| match kind {
+            AccessKind::Mount { fs, .. } if source.is_none() => Some(fs.smallest()),
+            _ => None,
+        });
+        let size = least.max().map_or(Ok(provision.size), |least| {
+            provision.size.raised_to(least).map_err(|error| error.and("the file system needs that much"))
+        })?;
         let order = VolumeOrder {
             name: provision.name,
-            size: provision.size,
+            size,
             source,
             access: provision.access,
             parameters,

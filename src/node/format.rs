@@ -14,7 +14,7 @@ use crate::backend::{Connector, Device};
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::failpoint;
 use crate::flight::phase;
-use crate::host::{Signature, smallest};
+use crate::host::Signature;
 use crate::node::Stage;
 use crate::node::core::Core;
 use crate::volume::{Bytes, Content, FsType, VolumeId};
@@ -212,10 +212,10 @@ fn may_format(target: &Target<'_>, content: Content, device: &Device) -> Result<
     if readonly {
         return refuse("it is to be used read-only: use it once for writing first");
     }
-    if device.size < smallest(fs) {
+    if device.size < fs.smallest() {
         return Err(Error::refused(
             Kind::OutOfRange,
-            format!("the volume has {}, but {fs} needs at least {}", device.size, smallest(fs)),
+            format!("the volume has {}, but {fs} needs at least {}", device.size, fs.smallest()),
         ));
     }
     Ok(())

@@ -7,6 +7,7 @@ use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::volume::Bytes;
 
 /// CSI's access modes (VolumeCapability.AccessMode).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -117,6 +118,16 @@ pub enum FsType {
 impl FsType {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Ext4, Self::Xfs, Self::Btrfs];
+
+    /// The smallest volume that can hold it: what its mkfs insists on, with its default options.
+    #[must_use]
+    pub const fn smallest(self) -> Bytes {
+        match self {
+            Self::Ext4 => Bytes::mib(1),
+            Self::Xfs => Bytes::mib(300),
+            Self::Btrfs => Bytes::mib(110),
+        }
+    }
 
     /// The kernel's and blkid's name.
     #[must_use]

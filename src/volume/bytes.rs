@@ -170,6 +170,22 @@ impl SizeRange {
         size >= self.required && self.limit.is_none_or(|limit| size <= limit)
     }
 
+    /// The same, for what can be used only from `least` on.
+    ///
+    /// # Errors
+    /// [`Kind::OutOfRange`] where the caller's limit is smaller.
+    pub fn raised_to(self, least: Bytes) -> Result<Self> {
+        match self.limit {
+            Some(limit) if limit < least => Err(Error::refused(
+                Kind::OutOfRange,
+                format!("limit_bytes ({limit}) is smaller than what is needed at least, {least}"),
+            )),
+            // Nothing asked for stays so: the default is chosen later.
+            _ if self.required == Bytes::ZERO => Ok(self),
+            limit => Ok(Self { required: self.required.max(least), limit }),
+        }
+    }
+
     /// The size to make: the requirement (or `floor`, the size of the source, or the default where neither is
     /// given), raised to the back end's minimum and rounded up to its step.
     ///
