@@ -167,6 +167,6 @@ async fn nothing_is_lost_or_left_whatever_goes_wrong() {
              {all:.1?}; {placed} places compared; {removed} disks removed by an administrator"
         );
         assert_eq!(book.wrong, [""; 0], "seed {seed}");
-        assert!(placed > 50 && kills > 2, "too little was seen");
+        assert!(placed > 20 && kills > 2, "too little was seen");
     });
 }

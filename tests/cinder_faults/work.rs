@@ -104,12 +104,12 @@ pub async fn delete(seat: &Seat, world: &World, id: &NativeId) -> Answer<()> {
 
 /// From this server, or from all.
 pub async fn detach(seat: &Seat, world: &World, id: &NativeId, server: Option<&str>) -> Answer<()> {
-    let count = world.moving(id);
+    let number = world.moving(id);
     let (volume, node) = (volume_id(id), server.map(node));
     let answer = seat.call(|controller| async move { controller.detach(&volume, node).await }).await;
     world.count("detach", answer.as_ref());
     let has = answer.clone().map(|answer| answer.map(|()| false));
-    world.moved(id, count, server, has.as_ref());
+    world.moved(id, number, server, has.as_ref());
     answer
 }
 
@@ -206,12 +206,12 @@ impl Worker {
     }
 
     async fn attach(&self, id: &NativeId, server: &str) -> Done {
-        let count = self.world.moving(id);
+        let number = self.world.moving(id);
         let attach = Attach { volume: volume_id(id), node: node(server), access: access(), readonly: false };
         let answer = self.seat.call(|controller| async move { controller.attach(attach).await }).await;
         self.world.count("attach", answer.as_ref());
         let answer = answer.map(|answer| answer.map(|_| true));
-        self.world.moved(id, count, Some(server), answer.as_ref());
+        self.world.moved(id, number, Some(server), answer.as_ref());
         Done::by(&answer)
     }
 

@@ -21,8 +21,9 @@ pub struct Book {
     /// What copies were ordered from, by their names.
     pub sources: BTreeMap<String, BTreeSet<NativeId>>,
     pub snapshots: BTreeMap<String, BTreeSet<SnapshotId>>,
-    /// How often an attach or a detach of a volume was ordered.
-    moves: BTreeMap<NativeId, u64>,
+    /// The attaches and detaches of a volume that were ordered and not turned away, by their numbers.
+    moves: BTreeMap<NativeId, BTreeSet<u64>>,
+    ordered: u64,
     /// Volumes of which one was ordered that nobody knows the end of.
     unsure: BTreeSet<NativeId>,
     /// How often which answer was given.
@@ -124,12 +125,12 @@ impl World {
         });
     }
 
-    /// An attach or a detach is about to be ordered: the how many-th.
+    /// An attach or a detach is about to be ordered: its number.
     pub fn moving(&self, id: &NativeId) -> u64 {
         self.with(|book| {
-            let count = book.moves.entry(id.clone()).or_default();
-            *count += 1;
-            *count
+            book.ordered += 1;
+            book.moves.entry(id.clone()).or_default().insert(book.ordered);
+            book.ordered
         })
     }
 
@@ -138,7 +139,7 @@ impl World {
     pub fn moved(
         &self,
         id: &NativeId,
-        count: u64,
+        number: u64,
         server: Option<&str>,
         answer: Option<&Result<bool, Error>>,
     ) {
@@ -147,12 +148,14 @@ impl World {
             let Some(Ok(has)) = answer else {
                 let refused = matches!(answer, Some(Err(error)) if error.outcome() == Outcome::Refused);
                 let busy = matches!(answer, Some(Err(error)) if error.to_string().contains("is under way"));
-                if !refused && !busy {
+                if busy {
+                    book.moves.entry(id.clone()).or_default().remove(&number);
+                } else if !refused {
                     book.unsure.insert(id.clone());
                 }
                 return;
             };
-            if book.unsure.contains(id) || book.moves.get(id) != Some(&count) {
+            if book.unsure.contains(id) || book.moves.get(id).and_then(BTreeSet::last) != Some(&number) {
                 return;
             }
             let holders = cloud.ledger.holders(id.as_str());
