@@ -345,6 +345,27 @@ async fn lists_may_have_more_than_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_list_goes_on_where_its_place_is_deleted() {
+    let (sim, directory, client) = start(Config::openstack()).await;
+    let mut ids = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        ids.push(new_volume(&client, name).await);
+    }
+    sim.cloud().config.page = 3;
+    // The first page ends with c.
+    sim.order(Rule::once("GET", "/volumes/detail", Fault::Late(1000)).after(1));
+    let other = self::client(&sim, &directory, "csi");
+    let listing = tokio::spawn(async move { other.volumes(&[]).await });
+    until("the first page", async || sim.orders().is_empty().then_some(())).await;
+    for id in [&ids[2], &ids[3]] {
+        client.delete_volume(id).await.unwrap();
+        until("its end", async || client.volume(id).await.is_err().then_some(())).await;
+    }
+    let listed: Vec<_> = listing.await.unwrap().unwrap().into_iter().map(|volume| volume.id).collect();
+    assert_eq!(listed, [ids[4].as_str(), &ids[1], &ids[0]], "what is left, each once");
+}
+
+#[tokio::test]
 async fn an_older_cloud_lacks_what_came_later() {
     let old = Config { volume_max: Version(3, 15), compute_max: Version(2, 53), ..Config::openstack() };
     let (sim, _directory, client) = start(old).await;

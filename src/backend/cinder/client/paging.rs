@@ -54,12 +54,23 @@ impl Client {
         Ok(Page { next: next.filter(|next| Some(next.as_str()) != after), items, date: answer.date() })
     }
 
-    /// All pages.
+    /// All pages. Where the item after which a page is to begin was deleted meanwhile, it begins after an earlier one, ever
+    /// farther back: else the cloud's 404 would tell of something that is missing, while nobody has looked at all.
     pub(super) async fn pages<T: Listed>(&self, call: Call<'_>) -> Result<Vec<T>> {
-        let mut all = Vec::new();
+        let mut all: Vec<T> = Vec::new();
         let mut after: Option<String> = None;
+        let mut back = 1;
         for _ in 0..PAGES {
-            let page = self.page(call.clone(), None, after.as_deref()).await?;
+            let page = match self.page(call.clone(), None, after.as_deref()).await {
+                Err(error) if error.is_not_found() && after.is_some() => {
+                    all.truncate(all.len().saturating_sub(back));
+                    after = all.last().map(|item| item.id().to_owned());
+                    back *= 2;
+                    continue;
+                }
+                page => page?,
+            };
+            back = 1;
             all.extend(page.items);
             match page.next {
                 Some(next) => after = Some(next),
