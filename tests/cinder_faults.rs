@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use cloudsim::{Config, Sim};
+use cloudsim::{Config, NameFilter, Sim};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -79,8 +79,13 @@ fn clouds(sim: &Sim) -> String {
     )
 }
 
-fn quick() -> Config {
+/// A cloud that is quick, and one of several sorts.
+fn cloud(dice: &mut Dice) -> Config {
     let mut config = Config::openstack();
+    // Lists may have more than was asked for, or come in many pages.
+    config.name_filter = *dice.one_of(&[NameFilter::Honoured, NameFilter::Ignored]);
+    config.page = *dice.one_of(&[1000, 7]);
+    eprintln!("names as filters are {:?}, a page has {} items", config.name_filter, config.page);
     config.users[0].credential.2 = APP_SECRET.to_owned();
     let ms = Duration::from_millis;
     let times = &mut config.timings;
@@ -97,7 +102,7 @@ async fn nothing_is_lost_or_left_whatever_goes_wrong() {
     let calls = variable("FAIRLEAD_FAULTS_CALLS").unwrap_or(CALLS);
     eprintln!("FAIRLEAD_FAULTS_SEED={seed}");
     let mut dice = Dice::new(seed);
-    let sim = Arc::new(Sim::start(quick()).await.unwrap());
+    let sim = Arc::new(Sim::start(cloud(&mut dice)).await.unwrap());
     let mut directory = tempfile::tempdir().unwrap();
     directory.disable_cleanup(variable("FAIRLEAD_FAULTS_KEEP").is_some());
     eprintln!("the log: {}", directory.path().join("log").display());

@@ -36,6 +36,14 @@ pub struct Book {
     pub wrong: Vec<String>,
 }
 
+impl Book {
+    /// Told at once, because what follows from it may end the test earlier.
+    fn is_wrong(&mut self, text: String) {
+        eprintln!("WRONG: {text}");
+        self.wrong.push(text);
+    }
+}
+
 /// The book of one cloud.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -69,7 +77,7 @@ impl World {
             tracing::debug!(what, ?error, %error, chain = error.chain(), "answered");
             book.errors.insert(what.to_owned(), error.to_string());
             if error.to_string().contains("ended without a result") {
-                book.wrong.push(format!("{what} panicked: {error}"));
+                book.is_wrong(format!("{what} panicked: {error}"));
             }
         });
     }
@@ -83,17 +91,17 @@ impl World {
             let twins = known.iter().filter(|other| *other != id && !book.doomed.contains(*other));
             let twins: Vec<_> =
                 twins.filter(|other| is_there(cloud.volumes.get(other.as_str()))).cloned().collect();
-            if !twins.is_empty() {
-                book.wrong.push(format!("{name}: {id} was answered, and {twins:?} before, which are there"));
-            }
             known.insert(id.clone());
+            if !twins.is_empty() {
+                book.is_wrong(format!("{name}: {id} was answered, and {twins:?} before, which are there"));
+            }
             if book.doomed.contains(id) {
                 return;
             }
             match cloud.volumes.get(id.as_str()) {
-                None => book.wrong.push(format!("{name}: {id} was answered, and is not there")),
+                None => book.is_wrong(format!("{name}: {id} was answered, and is not there")),
                 Some(found) if !USABLE.contains(&found.status) => {
-                    book.wrong.push(format!("{name}: {id} was answered, and is {}", found.status));
+                    book.is_wrong(format!("{name}: {id} was answered, and is {}", found.status));
                 }
                 Some(_) => {}
             }
@@ -109,7 +117,7 @@ impl World {
     pub fn gone(&self, id: &NativeId) {
         let there = self.sim.cloud().volumes.get(id.as_str()).map(|volume| volume.status);
         if let Some(status) = there {
-            self.with(|book| book.wrong.push(format!("{id} was deleted, and is {status}")));
+            self.with(|book| book.is_wrong(format!("{id} was deleted, and is {status}")));
         }
     }
 
@@ -117,11 +125,13 @@ impl World {
     pub fn nothing_is_lost(&self) {
         let cloud = self.sim.cloud();
         self.with(|book| {
+            let mut wrong = Vec::new();
             for (name, ids) in &book.volumes {
                 let lost =
                     ids.difference(&book.doomed).filter(|id| !is_there(cloud.volumes.get(id.as_str())));
-                book.wrong.extend(lost.map(|id| format!("{name}: {id} is gone, and nobody deleted it")));
+                wrong.extend(lost.map(|id| format!("{name}: {id} is gone, and nobody deleted it")));
             }
+            wrong.into_iter().for_each(|text| book.is_wrong(text));
         });
     }
 
@@ -167,7 +177,7 @@ impl World {
             };
             if !right {
                 let done = if *has { "attached to" } else { "detached from" };
-                book.wrong.push(format!("{id} was {done} {server:?}, and is with {holders:?}"));
+                book.is_wrong(format!("{id} was {done} {server:?}, and is with {holders:?}"));
             }
         });
     }
