@@ -13,7 +13,7 @@ if alive kube-apiserver; then
   keep=1
 else
   # What a run left that was killed half-way.
-  ./down.sh
+  "$HERE/down.sh"
 fi
 how=()
 [[ -e $RUN/admin.conf ]] || how=(--wipe)
@@ -23,7 +23,7 @@ end() {
   if [[ -n $keep ]]; then
     say "the cluster stays up: eval \"\$(tests/cluster/up.sh)\"; tests/cluster/down.sh takes it down"
   else
-    ./down.sh "${how[@]}" || status=1
+    "$HERE/down.sh" "${how[@]}" || status=1
   fi
   exit "$status"
 }
