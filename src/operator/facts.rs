@@ -1,11 +1,18 @@
 //! What is told of a volume.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::controller::Found;
 use crate::operator::records::{Claim, Hold};
 use crate::operator::report::{or_none, table};
 use crate::volume::{Content, Health, HealthStatus, Source, Topology, Volume, VolumeId};
+
+/// The id of a volume that was found.
+pub(super) fn id(found: &Found<Volume>) -> VolumeId {
+    VolumeId::new(found.backend.clone(), found.item.id.clone())
+}
 
 /// A volume as its back end tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,7 +33,7 @@ impl From<&Found<Volume>> for VolumeFacts {
     fn from(found: &Found<Volume>) -> Self {
         let volume = &found.item;
         Self {
-            id: VolumeId::new(found.backend.clone(), volume.id.clone()).to_string(),
+            id: id(found).to_string(),
             name: volume.name.clone(),
             bytes: volume.size.get(),
             size: volume.size.to_string(),
@@ -72,6 +79,13 @@ pub(super) struct Listed {
     pub(super) volume: VolumeFacts,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(super) claim: Option<Claim>,
+}
+
+impl Listed {
+    /// A volume with the first of its claims.
+    pub(super) fn new(found: &Found<Volume>, claims: &BTreeMap<VolumeId, Vec<Claim>>) -> Self {
+        Self { volume: found.into(), claim: claims.get(&id(found)).and_then(|all| all.first()).cloned() }
+    }
 }
 
 /// The lines of a listing.

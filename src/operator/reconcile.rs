@@ -13,7 +13,7 @@ use crate::controller::Found;
 use crate::error::{Error, Result};
 use crate::operator::records::{Claim, Hold, Records};
 use crate::operator::report::{or_none, table};
-use crate::operator::{Operator, Report};
+use crate::operator::{Operator, Report, facts};
 use crate::volume::{BackendName, NodeId, Volume, VolumeId};
 
 /// What is not as it should be.
@@ -136,8 +136,7 @@ impl Operator {
         cluster: &Cluster,
         findings: &mut Vec<Finding>,
     ) -> Result<()> {
-        let listed: BTreeSet<_> =
-            volumes.iter().map(|found| VolumeId::new(found.backend.clone(), found.item.id.clone())).collect();
+        let listed: BTreeSet<_> = volumes.iter().map(facts::id).collect();
         let wanted = |id: &VolumeId| backend.is_none_or(|backend| *backend == id.backend);
         for (id, claims) in cluster.claims.iter().filter(|(id, _)| wanted(id) && !listed.contains(id)) {
             match self.controller.get(id).await {
@@ -177,7 +176,7 @@ impl Operator {
 
 /// What is odd about a volume that exists.
 fn judge(found: &Found<Volume>, cluster: &Cluster, findings: &mut Vec<Finding>) {
-    let id = VolumeId::new(found.backend.clone(), found.item.id.clone());
+    let id = facts::id(found);
     let claimed = cluster.claims.contains_key(&id);
     if !claimed {
         let text = "no PersistentVolume names it (unless it was made this minute, by hand or by another cluster, it was \

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::operator::facts::{self, Listed};
 use crate::operator::{Operator, Report};
-use crate::volume::{NodeId, VolumeId};
+use crate::volume::NodeId;
 
 /// A server, with what it has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,10 +35,7 @@ impl Operator {
             .await?
             .iter()
             .filter(|found| found.item.attached.iter().any(|holder| holder.is_server_of(&node)))
-            .map(|found| {
-                let id = VolumeId::new(found.backend.clone(), found.item.id.clone());
-                Listed { volume: found.into(), claim: claims.get(&id).and_then(|all| all.first()).cloned() }
-            })
+            .map(|found| Listed::new(found, &claims))
             .collect();
         if volumes.is_empty() && in_use.is_none() && self.records.is_some() {
             return Err(Error::not_found(format!(

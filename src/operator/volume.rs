@@ -17,13 +17,7 @@ impl Operator {
     pub(super) async fn list_volumes(&self, backend: Option<&BackendName>) -> Result<Report> {
         let volumes = self.volumes(backend).await?;
         let claims = self.claims().await?;
-        let listed: Vec<_> = volumes
-            .iter()
-            .map(|found| {
-                let id = VolumeId::new(found.backend.clone(), found.item.id.clone());
-                Listed { volume: found.into(), claim: claims.get(&id).and_then(|all| all.first()).cloned() }
-            })
-            .collect();
+        let listed: Vec<_> = volumes.iter().map(|found| Listed::new(found, &claims)).collect();
         Report::new(&listed, facts::listing(&listed))
     }
 
