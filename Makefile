@@ -58,8 +58,10 @@ chart: chart-tools ## Checks the Helm chart without a cluster: Helm 3 and 4, ref
 manifests: chart-tools ## Writes manifests/, the chart's README and the recorded templates anew
 	UPDATE=1 $(CARGO) test --locked --all-features --test chart
 
-sanity: setup-go release ## csi-sanity for mount and block volumes
-	tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead
+# With the tests' own build of the driver: a release takes minutes, and `make e2e` tests that one.
+sanity: setup-go ## csi-sanity for mount and block volumes
+	$(CARGO) test --locked --workspace --all-features --test process --no-run
+	tests/leaks.sh csi-sanity/run.sh $(TARGET)/debug/fairlead
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
