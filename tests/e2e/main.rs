@@ -12,6 +12,7 @@
 
 mod access;
 mod cluster;
+mod commands;
 mod copies;
 mod crd;
 mod expansion;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         copies::TESTS,
         access::TESTS,
         limits::TESTS,
+        commands::TESTS,
         parameters::TESTS,
         restarts::TESTS,
         workloads::TESTS,
