@@ -42,21 +42,26 @@ const IDLE: Duration = Duration::from_secs(20);
 type Seen = (&'static str, fn(&Marks) -> Option<Duration>);
 
 const SEEN: [Seen; 5] = [
-    ("claim and pod made, node chosen", |m| m.chosen?.duration_since(m.began?).ok()),
-    ("provisioned", |m| m.bound?.duration_since(m.chosen?).ok()),
-    ("pod bound to the node", |m| m.scheduled?.duration_since(m.bound?).ok()),
-    ("attached", |m| m.attached?.duration_since(m.scheduled?).ok()),
-    ("attached to running", |m| m.running?.duration_since(m.attached?).ok()),
+    ("claim and pod made, node chosen", |m| between(m.began, m.chosen)),
+    ("provisioned", |m| between(m.chosen, m.bound)),
+    ("pod bound to the node", |m| between(m.bound, m.scheduled)),
+    ("attached", |m| between(m.scheduled, m.attached)),
+    ("attached to running", |m| between(m.attached, m.running)),
 ];
 
 /// What of the last part the driver's log tells.
 type Told = (&'static str, fn(&Marks, &Calls) -> Option<Duration>);
 
 const TOLD: [Told; 3] = [
-    ("of it: kubelet begins to stage", |m, c| c.stage?.begin.duration_since(m.attached?).ok()),
-    ("of it: staged and published", |_, c| c.publish?.end.duration_since(c.stage?.begin).ok()),
-    ("of it: container started", |m, c| m.running?.duration_since(c.publish?.end).ok()),
+    ("of it: kubelet begins to stage", |m, c| between(m.attached, Some(c.stage?.begin))),
+    ("of it: staged and published", |_, c| between(Some(c.stage?.begin), Some(c.publish?.end))),
+    ("of it: container started", |m, c| between(Some(c.publish?.end), m.running)),
 ];
+
+/// Two watches may tell of what happened at once in either order.
+fn between(begin: Option<SystemTime>, end: Option<SystemTime>) -> Option<Duration> {
+    Some(end?.duration_since(begin?).unwrap_or_default())
+}
 
 #[allow(clippy::disallowed_methods, reason = "the bench's own settings")]
 fn setting(name: &str, default: &str) -> String {

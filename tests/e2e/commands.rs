@@ -10,10 +10,7 @@ use crate::manifest::{Claim, Draft};
 use crate::pod::{exec, ready};
 use crate::space::Space;
 
-crate::tests![
-    commands_tell_whose_a_volume_is,
-    commands_find_what_nobody_claims,
-];
+crate::tests![commands_tell_whose_a_volume_is, commands_find_what_nobody_claims];
 
 /// Runs `fairlead` with these arguments; whether it answered 0, and what it wrote.
 async fn fairlead(space: &Space, arguments: &[&str]) -> Result<(bool, String)> {
