@@ -1,6 +1,7 @@
 //! The disks of this machine as sysfs shows them, found by what they are (Documentation/ABI of the kernel:
 //! stable/sysfs-block, testing/sysfs-bus-scsi). Links that udev makes are not needed.
 
+mod content;
 mod links;
 mod live;
 mod scan;
@@ -20,6 +21,8 @@ use super::linux::blocking;
 use crate::backend::Device;
 use crate::error::{Error, Kind, Result};
 use crate::volume::Bytes;
+
+pub use content::Glance;
 
 /// How long a disk may take to tell its serial. A virtio disk is asked itself, in its queue behind all other requests.
 const PATIENCE: Duration = Duration::from_secs(5);
