@@ -41,6 +41,9 @@ pub struct CinderConfig {
     /// The key of the segment that tells in which zone a server or a volume is; `None`: everything is reached from
     /// everywhere.
     pub zone_key: Option<String>,
+    /// The key of the segment that tells which server a node is, for volumes that only one server can ever have; `None`: there
+    /// are none.
+    pub server_key: Option<String>,
     /// Whether a volume of any zone can be reached from each server, and zones are left to the cloud.
     pub ignore_volume_az: bool,
     /// The type of volumes whose StorageClass names none; `None`: the cloud's default.
@@ -69,6 +72,7 @@ impl CinderConfig {
             cluster: CLUSTER.to_owned(),
             name_prefix: String::new(),
             zone_key: None,
+            server_key: None,
             ignore_volume_az: false,
             volume_type: None,
             availability_zone: None,
@@ -93,6 +97,14 @@ impl CinderConfig {
             _ => REACHABLE.to_owned(),
         };
         Topology([(key.clone(), value)].into())
+    }
+
+    /// The place of a server, or of a volume that no other server can have, in a cloud without zones.
+    #[must_use]
+    pub fn place_of_server(&self, server: &str) -> Topology {
+        let mut place = self.place(None);
+        place.0.extend(self.server_key.clone().map(|key| (key, label(server))));
+        place
     }
 }
 
@@ -121,6 +133,17 @@ mod tests {
         assert!(!config.place(Some("az2")).contains(&place));
         config.ignore_volume_az = true;
         assert_eq!(config.place(Some("az1")), config.place(None));
+    }
+
+    #[test]
+    fn a_volume_of_one_server_is_reached_from_there_alone() {
+        let mut config = CinderConfig::new(CinderConfig::clouds(Path::new("/c.yaml"), None));
+        config.zone_key = Some("csi.fairlead.dev/east".to_owned());
+        assert_eq!(config.place_of_server("42"), config.place(None));
+        config.server_key = Some("csi.fairlead.dev/east.server".to_owned());
+        let [here, there] = ["42", "43"].map(|server| config.place_of_server(server));
+        assert!(config.place(None).contains(&here) && here.contains(&here) && !here.contains(&there));
+        assert!(!here.contains(&config.place(None)), "a node that does not tell its server cannot have it");
     }
 
     #[test]

@@ -6,6 +6,9 @@
 
 mod finder;
 mod identity;
+mod nameless;
+#[cfg(test)]
+mod rig;
 mod room;
 pub mod settings;
 #[cfg(test)]
@@ -22,6 +25,7 @@ use tokio::time::Instant;
 
 use self::finder::{Found, Wanted};
 use self::identity::Identity;
+pub use self::nameless::NamelessConnector;
 use super::IDENTITY;
 use super::config::CinderConfig;
 use crate::backend::{Connector, Device, Presence};
@@ -177,16 +181,7 @@ impl Connector for CinderConnector {
             Found::None { silent } if silent.is_empty() => {}
             Found::None { silent } => return Err(unasked(volume, &silent)),
             Found::Several(disks) => return Err(ambiguous(volume, &disks)),
-            Found::One(disk) => match self.disks.settle(&disk.device()).await {
-                Ok(()) => {}
-                Err(error) if matches!(error.kind(), Kind::Busy | Kind::Timeout) => {
-                    return Err(error.with("volume", volume));
-                }
-                // A dead disk: the kernel has given up what it could not write, so nothing writes any more.
-                Err(error) => {
-                    tracing::warn!(%volume, disk = disk.name, error = %error.chain(), "the disk cannot be flushed any more");
-                }
-            },
+            Found::One(disk) => settle(&self.disks, volume, &disk).await?,
         }
         self.known().remove(volume);
         Ok(())
@@ -325,6 +320,19 @@ impl CinderConnector {
     }
 }
 
+/// Sees to it that nobody has the disk and that what was written to it is on the storage.
+async fn settle(disks: &Disks, volume: &NativeId, disk: &Disk) -> Result<()> {
+    match disks.settle(&disk.device()).await {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.kind(), Kind::Busy | Kind::Timeout) => Err(error.with("volume", volume)),
+        // A dead disk: the kernel has given up what it could not write, so nothing writes any more.
+        Err(error) => {
+            tracing::warn!(%volume, disk = disk.name, error = %error.chain(), "the disk cannot be flushed any more");
+            Ok(())
+        }
+    }
+}
+
 /// Whether the attachment is one of this volume's.
 fn check(volume: &NativeId, attachment: &Attachment) -> Result<()> {
     match &attachment.connection {
@@ -333,7 +341,7 @@ fn check(volume: &NativeId, attachment: &Attachment) -> Result<()> {
             "the attachment is of the disk {serial:?}, which is not this volume's"
         ))
         .with("volume", volume)),
-        Connection::Loop { .. } => {
+        Connection::Loop { .. } | Connection::Nameless { .. } => {
             Err(Error::invalid("the attachment is of another kind of back end").with("volume", volume))
         }
     }

@@ -53,6 +53,8 @@ pub struct NodeSettings {
     pub by_id: Option<PathBuf>,
     /// The metadata service's document.
     pub metadata_url: String,
+    /// A directory for what must outlast the process; `None`: nothing does.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for NodeSettings {
@@ -63,6 +65,7 @@ impl Default for NodeSettings {
             zone: None,
             by_id: None,
             metadata_url: "http://169.254.169.254/openstack/latest/meta_data.json".to_owned(),
+            state: None,
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use nix::sys::stat::{major, minor};
-
 use super::finder::{Found, Wanted};
+use super::rig::Rig;
 use super::*;
 use crate::host::disks::Identifier;
 
@@ -113,59 +112,12 @@ fn serials_of_volumes_are_told_from_others() {
     }
 }
 
-/// A made-up sysfs and `/dev` whose disks are loop devices of this machine, shown as virtio's.
-struct Rig {
-    place: tempfile::TempDir,
-    loops: Vec<crate::host::loopdev::LoopDevice>,
-    connector: CinderConnector,
-}
-
-impl Rig {
-    fn new() -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "this test binds loop devices: run it as root");
-        let place = tempfile::tempdir().unwrap();
-        for directory in ["sys/block", "sys/dev/block", "sys/bus/virtio", "dev", "by-id"] {
-            std::fs::create_dir_all(place.path().join(directory)).unwrap();
-        }
-        let source = crate::backend::cinder::config::Source::Clouds { file: "/c.yaml".into(), cloud: None };
-        let mut connector = CinderConnector::new(CinderConfig::new(source), Arc::default());
-        connector.disks = Disks::at(&place.path().join("sys"), &place.path().join("dev"));
-        connector.patience = Duration::from_secs(2);
-        Self { place, loops: Vec::new(), connector }
-    }
-
-    /// Plugs in a disk that tells this serial; its size is what the loop device has.
-    fn plug(&mut self, name: &str, serial: &str) {
-        let image = self.place.path().join(format!("{name}.img"));
-        std::fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-        let tag = format!("cinder-test:{}", crate::host::files::random_hex(8).unwrap());
-        let found = crate::host::loopdev::attach(&image, false, &tag).unwrap();
-        let number = format!("{}:{}", major(found.number), minor(found.number));
-        let at = self.place.path().join("sys/block").join(name);
-        std::fs::create_dir_all(at.join("device")).unwrap();
-        std::os::unix::fs::symlink(self.place.path().join("sys/bus/virtio"), at.join("device/subsystem"))
-            .unwrap();
-        std::os::unix::fs::symlink(&at, self.place.path().join("sys/dev/block").join(&number)).unwrap();
-        for (file, text) in [("dev", &*number), ("size", "32768"), ("diskseq", "1"), ("serial", serial)] {
-            std::fs::write(at.join(file), text).unwrap();
-        }
-        std::os::unix::fs::symlink(&found.path, self.place.path().join("dev").join(name)).unwrap();
-        self.loops.push(found);
-    }
-
-    fn unplug(&self, name: &str) {
-        crate::host::tree::remove(&self.place.path().join("sys/block").join(name)).unwrap();
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        for found in &self.loops {
-            if let Err(error) = crate::host::loopdev::detach(found, Duration::from_secs(5)) {
-                eprintln!("left behind: {error:?}");
-            }
-        }
-    }
+fn connector(rig: &Rig) -> CinderConnector {
+    let source = crate::backend::cinder::config::Source::Clouds { file: "/c.yaml".into(), cloud: None };
+    let mut connector = CinderConnector::new(CinderConfig::new(source), Arc::default());
+    connector.disks = rig.disks();
+    connector.patience = Duration::from_secs(2);
+    connector
 }
 
 fn attachment(volume: &str) -> Attachment {
@@ -183,9 +135,9 @@ async fn a_disk_is_connected_found_and_let_go_of() {
     let mut rig = Rig::new();
     rig.plug("vdb", &VOLUME[..20]);
     rig.plug("vdc", &OTHER[..20]);
-    let (volume, connector) = (id(VOLUME), rig.connector.clone());
+    let (volume, connector) = (id(VOLUME), connector(&rig));
     let device = connector.connect(&volume, &attachment(VOLUME)).await.unwrap();
-    assert_eq!((device.path, device.size), (rig.place.path().join("dev/vdb"), Bytes::mib(16)));
+    assert_eq!((device.path, device.size), (rig.path().join("dev/vdb"), Bytes::mib(16)));
     assert_eq!(connector.find(&volume).await.unwrap().unwrap().number, device.number);
     assert_eq!(connector.refresh(&volume, Bytes::mib(16)).await.unwrap().number, device.number);
     let small = connector.refresh(&volume, Bytes::mib(17)).await.unwrap_err();
@@ -195,7 +147,7 @@ async fn a_disk_is_connected_found_and_let_go_of() {
     let held = std::fs::File::options()
         .read(true)
         .custom_flags(nix::libc::O_EXCL)
-        .open(rig.place.path().join("dev/vdb"))
+        .open(rig.path().join("dev/vdb"))
         .unwrap();
     assert_eq!(connector.disconnect(&volume).await.unwrap_err().kind(), Kind::Busy);
     drop(held);
@@ -216,7 +168,8 @@ async fn a_disk_is_connected_found_and_let_go_of() {
 async fn what_is_not_there_is_told_with_what_is() {
     let mut rig = Rig::new();
     rig.plug("vdc", &OTHER[..20]);
-    let error = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
+    let connector = connector(&rig);
+    let error = connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
     let text = error.to_string();
     for part in [VOLUME, "cb49b381-9012-40cb-b\"", "vdc (16 MiB, serial \"11111111-9012-40cb-b\")"] {
@@ -226,7 +179,7 @@ async fn what_is_not_there_is_told_with_what_is() {
         attachment(OTHER),
         Attachment { connection: Connection::Loop { image: "x".into() }, ..attachment(VOLUME) },
     ] {
-        let error = rig.connector.connect(&id(VOLUME), &wrong).await.unwrap_err();
+        let error = connector.connect(&id(VOLUME), &wrong).await.unwrap_err();
         assert_eq!(error.kind(), Kind::InvalidArgument);
     }
 }
@@ -234,22 +187,22 @@ async fn what_is_not_there_is_told_with_what_is() {
 #[tokio::test]
 async fn two_disks_of_one_beginning_are_refused_until_one_is_known() {
     let mut rig = Rig::new();
-    let (first, second) = (id(VOLUME), id(TWIN));
+    let (first, second, mut connector) = (id(VOLUME), id(TWIN), connector(&rig));
     rig.plug("vdb", &VOLUME[..20]);
-    let one = rig.connector.connect(&first, &attachment(VOLUME)).await.unwrap();
+    let one = connector.connect(&first, &attachment(VOLUME)).await.unwrap();
     rig.plug("vdc", &TWIN[..20]);
-    let other = rig.connector.connect(&second, &attachment(TWIN)).await.unwrap();
+    let other = connector.connect(&second, &attachment(TWIN)).await.unwrap();
     assert!(one.number != other.number);
-    assert_eq!(rig.connector.find(&first).await.unwrap().unwrap().number, one.number);
+    assert_eq!(connector.find(&first).await.unwrap().unwrap().number, one.number);
     // Another process has connected neither.
-    rig.connector.known = Arc::default();
-    let error = rig.connector.connect(&second, &attachment(TWIN)).await.unwrap_err();
+    connector.known = Arc::default();
+    let error = connector.connect(&second, &attachment(TWIN)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::FailedPrecondition);
     assert!(error.to_string().contains("vdb") && error.to_string().contains("vdc"), "{error}");
-    for result in [rig.connector.find(&first).await.map(drop), rig.connector.disconnect(&first).await] {
+    for result in [connector.find(&first).await.map(drop), connector.disconnect(&first).await] {
         assert_eq!(result.unwrap_err().kind(), Kind::FailedPrecondition);
     }
-    assert_eq!(rig.connector.health(&first).await.unwrap()[0].reason, "DiskAmbiguous");
+    assert_eq!(connector.health(&first).await.unwrap()[0].reason, "DiskAmbiguous");
 }
 
 #[tokio::test]
@@ -257,24 +210,25 @@ async fn links_lead_to_disks_that_tell_nothing() {
     let mut rig = Rig::new();
     rig.plug("vdb", "");
     rig.plug("vdc", &OTHER[..20]);
-    let links = rig.place.path().join("by-id");
-    let mut config = (*rig.connector.config).clone();
+    let links = rig.path().join("by-id");
+    let mut connector = connector(&rig);
+    let mut config = (*connector.config).clone();
     config.node.by_id = Some(links.clone());
-    rig.connector.config = Arc::new(config);
+    connector.config = Arc::new(config);
     let link = links.join(format!("virtio-{}", &VOLUME[..20]));
-    let dev = rig.place.path().join("dev");
+    let dev = rig.path().join("dev");
     std::os::unix::fs::symlink(dev.join("vdb"), &link).unwrap();
-    let device = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap();
-    assert_eq!(device.number, rig.loops[0].number);
-    rig.connector.disconnect(&id(VOLUME)).await.unwrap();
+    let device = connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap();
+    assert_eq!(device.number, rig.number(0));
+    connector.disconnect(&id(VOLUME)).await.unwrap();
     // One that leads to another volume's disk is not followed, nor one to nothing.
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(dev.join("vdc"), &link).unwrap();
-    let error = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
+    let error = connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::FailedPrecondition, "{error}");
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(dev.join("gone"), &link).unwrap();
-    let error = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
+    let error = connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert!(error.to_string().contains("nor a link of that name in"), "{error}");
 }
