@@ -212,6 +212,8 @@ pub struct Capabilities {
     pub readonly_attach: bool,
     /// Several nodes at once.
     pub multi_attach: bool,
+    /// Handing out the raw device, without a file system.
+    pub raw: bool,
 }
 
 /// How much a back end holds.

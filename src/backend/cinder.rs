@@ -155,6 +155,7 @@ impl Backend for CinderBackend {
             // read-only.
             readonly_attach: true,
             multi_attach: self.cloud.types.any_shared(),
+            raw: true,
         }
     }
 
