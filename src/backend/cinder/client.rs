@@ -38,6 +38,7 @@ const LONGEST_ID: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Client {
     session: Arc<Session>,
+    lists: Arc<paging::Lists>,
 }
 
 /// Which microversion a call is made with.
@@ -58,6 +59,8 @@ struct Call<'a> {
     operation: &'static str,
     method: Method,
     path: Vec<&'a str>,
+    /// Of a list: these may be left out.
+    filters: Vec<Filter>,
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
     need: Need,
@@ -66,8 +69,22 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn new(service: Service, method: Method, operation: &'static str, path: &[&'a str]) -> Self {
-        let (path, need) = (path.to_vec(), Need::Oldest);
-        Self { service, operation, method, path, query: Vec::new(), body: None, need, timeout: None }
+        Self {
+            service,
+            operation,
+            method,
+            path: path.to_vec(),
+            filters: Vec::new(),
+            query: Vec::new(),
+            body: None,
+            need: Need::Oldest,
+            timeout: None,
+        }
+    }
+
+    fn filters(mut self, filters: &[Filter]) -> Self {
+        self.filters.extend_from_slice(filters);
+        self
     }
 
     fn query(mut self, key: &'static str, value: impl ToString) -> Self {
@@ -101,8 +118,9 @@ impl<'a> Call<'a> {
             .map_err(|()| Error::internal("the endpoint's URL can have no path"))?
             .pop_if_empty()
             .extend(&self.path);
-        if !self.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&self.query);
+        let query = || self.filters.iter().chain(&self.query);
+        if query().next().is_some() {
+            url.query_pairs_mut().extend_pairs(query());
         }
         let name = self.service.as_str();
         let mut request = Request::new(self.method.clone(), url, name, self.operation)
@@ -143,8 +161,8 @@ fn is_id(part: &str) -> bool {
 impl Client {
     /// Calls over this session.
     #[must_use]
-    pub const fn new(session: Arc<Session>) -> Self {
-        Self { session }
+    pub fn new(session: Arc<Session>) -> Self {
+        Self { session, lists: Arc::default() }
     }
 
     /// Sends a call, once more with a new token where the one that was there is refused.

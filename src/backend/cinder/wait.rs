@@ -43,7 +43,6 @@ impl Cloud {
             Ok(messages) => messages,
             Err(error) => return format!("{SILENCE}: {error}"),
         };
-        messages.retain(|message| message.resource_uuid.as_deref().is_none_or(|about| about == id));
         messages.sort_by_key(|message| message.created_at);
         messages.pop().map_or_else(
             || SILENCE.to_owned(),

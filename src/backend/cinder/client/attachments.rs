@@ -17,7 +17,7 @@ impl Client {
     /// `Unsupported` where the cloud does not show them.
     pub async fn attachments(&self, filters: &[Filter]) -> Result<Vec<Attachment>> {
         let list = call(Method::GET, "list attachments", &["attachments", "detail"]);
-        self.pages(filters.iter().fold(list, |call, (key, value)| call.query(key, value))).await
+        self.pages(list.filters(filters)).await
     }
 
     /// Removes an attachment that no server uses.

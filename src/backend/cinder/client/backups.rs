@@ -82,7 +82,7 @@ impl Client {
     /// Where the list cannot be had.
     pub async fn backups(&self, filters: &[Filter]) -> Result<Vec<Backup>> {
         let list = call(Method::GET, "list backups", &["backups", "detail"]).need(READ);
-        self.pages(filters.iter().fold(list, |call, (key, value)| call.query(key, value))).await
+        self.pages(list.filters(filters)).await
     }
 
     /// Begins to delete a backup; it is gone once it is not found.

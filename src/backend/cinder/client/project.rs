@@ -48,7 +48,10 @@ impl Client {
     /// # Errors
     /// `Unsupported` where the cloud tells nothing.
     pub async fn messages(&self, about: &str) -> Result<Vec<Message>> {
-        self.pages(call("list messages", &["messages"]).query("resource_uuid", about).need(MESSAGES)).await
+        let list = call("list messages", &["messages"]).filters(&[("resource_uuid", about.to_owned())]);
+        let mut messages: Vec<Message> = self.pages(list.need(MESSAGES)).await?;
+        messages.retain(|message| message.resource_uuid.as_deref() == Some(about));
+        Ok(messages)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::backend::cinder::model::Snapshot;
 use crate::error::Result;
 use crate::http::Method;
 
-use super::{Call, Client, Filter, Need, Page};
+use super::{Call, Client, Filter, Need};
 
 /// The highest microversion whose snapshots are understood: with the group snapshot (3.14).
 const READ: Need = Need::UpTo(Microversion(3, 41));
@@ -61,19 +61,6 @@ impl Client {
         self.pages(list(filters)).await
     }
 
-    /// A page of the snapshots of the project, after the one of this id.
-    ///
-    /// # Errors
-    /// `NotFound` where the snapshot after which the page begins is gone.
-    pub async fn snapshot_page(
-        &self,
-        filters: &[Filter],
-        limit: Option<usize>,
-        after: Option<&str>,
-    ) -> Result<Page<Snapshot>> {
-        self.page(list(filters), limit, after).await
-    }
-
     /// Begins to delete a snapshot; it is gone once it is not found.
     ///
     /// # Errors
@@ -88,6 +75,5 @@ fn call<'a>(method: Method, operation: &'static str, path: &[&'a str]) -> Call<'
 }
 
 fn list(filters: &[Filter]) -> Call<'static> {
-    let list = call(Method::GET, "list snapshots", &["snapshots", "detail"]).need(READ);
-    filters.iter().fold(list, |call, (key, value)| call.query(key, value))
+    call(Method::GET, "list snapshots", &["snapshots", "detail"]).need(READ).filters(filters)
 }

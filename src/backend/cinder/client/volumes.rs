@@ -20,6 +20,8 @@ const READ: Need = Need::UpTo(Microversion(3, 63));
 const FROM_BACKUP: Need = Need::Exactly(Microversion(3, 47));
 /// Volumes can be listed by when they were made or changed from 3.60 on.
 const BY_TIME: Microversion = Microversion(3, 60);
+/// From the oldest to the newest.
+const ORDER: (&str, &str) = ("sort", "created_at:asc,id:asc");
 /// For growing while a server has it.
 const GROW_IN_USE: Need = Need::Exactly(Microversion(3, 42));
 
@@ -119,7 +121,7 @@ impl Client {
         self.pages(list(filters)).await
     }
 
-    /// A page of the volumes of the project, after the one of this id.
+    /// A page of the volumes of the project, the oldest first, after the one of this id.
     ///
     /// # Errors
     /// `NotFound` where the volume after which the page begins is gone.
@@ -129,7 +131,7 @@ impl Client {
         limit: Option<usize>,
         after: Option<&str>,
     ) -> Result<Page<Volume>> {
-        self.page(list(filters), limit, after).await
+        self.page(list(filters).query(ORDER.0, ORDER.1), limit, after).await
     }
 
     /// At most `limit` of the volumes whose records were changed at this time or later, the last one first; `None` where the cloud does not
@@ -164,8 +166,9 @@ impl Client {
         if !self.endpoint(Service::Volume).await?.has(BY_TIME) {
             return Ok(None);
         }
-        let filter = (key, format!("gte:{}", moment::show(time)));
-        self.page(list(&[filter]), Some(limit), None).await.map(Some)
+        // Nobody wants the whole list instead, so it is no filter that may be left out.
+        let list = list(&[]).query(key, format!("gte:{}", moment::show(time)));
+        self.page(list, Some(limit), None).await.map(Some)
     }
 
     /// Begins to delete a volume; it is gone once it is not found.
@@ -225,6 +228,5 @@ fn call<'a>(method: Method, operation: &'static str, path: &[&'a str]) -> Call<'
 }
 
 fn list(filters: &[Filter]) -> Call<'static> {
-    let list = call(Method::GET, "list volumes", &["volumes", "detail"]).need(READ);
-    filters.iter().fold(list, |call, (key, value)| call.query(key, value))
+    call(Method::GET, "list volumes", &["volumes", "detail"]).need(READ).filters(filters)
 }
