@@ -29,7 +29,9 @@ pub use volumes::{Source, VolumeOrder};
 use crate::error::{Error, Kind, Result};
 use crate::http::{Answer, Method, Request};
 
+use super::dialect::{Dialect, Feature};
 use super::identity::{Endpoint, Microversion, Service, Session, Token};
+use super::model::Listed;
 
 /// The longest id of any cloud.
 const LONGEST_ID: usize = 64;
@@ -64,6 +66,8 @@ struct Call<'a> {
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
     need: Need,
+    /// What the kind of cloud must be able to do.
+    feature: Option<Feature>,
     timeout: Option<Duration>,
 }
 
@@ -78,6 +82,7 @@ impl<'a> Call<'a> {
             query: Vec::new(),
             body: None,
             need: Need::Oldest,
+            feature: None,
             timeout: None,
         }
     }
@@ -99,6 +104,11 @@ impl<'a> Call<'a> {
 
     const fn need(mut self, need: Need) -> Self {
         self.need = need;
+        self
+    }
+
+    const fn of(mut self, feature: Feature) -> Self {
+        self.feature = Some(feature);
         self
     }
 
@@ -165,27 +175,51 @@ impl Client {
         Self { session, lists: Arc::default() }
     }
 
+    /// What kind of cloud it is.
+    #[must_use]
+    pub fn dialect(&self) -> &'static Dialect {
+        self.session.dialect()
+    }
+
     /// Sends a call, once more with a new token where the one that was there is refused.
     async fn send(&self, call: &Call<'_>) -> Result<Answer> {
         self.exchange(call).await.map_err(|error| error.during(call.operation))
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Answer> {
+        call.feature.map_or(Ok(()), |feature| self.dialect().need(feature))?;
         let access = self.session.access();
         let token = access.token().await?;
         let endpoint = access.endpoint(call.service, &token).await?;
         let answer = access.http().send(&call.request(&endpoint, &token)?).await?;
         if answer.status() != 401 {
-            return fault::judge(answer);
+            return fault::judge(answer, self.dialect());
         }
         let token = access.token_after(&token).await?;
-        fault::judge(access.http().send(&call.request(&endpoint, &token)?).await?)
+        fault::judge(access.http().send(&call.request(&endpoint, &token)?).await?, self.dialect())
     }
 
     /// Sends a call and reads what its answer has under a key.
     async fn read<T: DeserializeOwned>(&self, call: &Call<'_>, key: &str) -> Result<T> {
         let answer = self.send(call).await?;
         take(&answer, key)
+    }
+
+    /// The same of an object that may be there and deleted, as some clouds show it.
+    async fn get<T: Listed>(&self, call: &Call<'_>, key: &str) -> Result<T> {
+        let found: T = self.read(call, key).await?;
+        match found.is_deleted() {
+            true => Err(Error::not_found("the cloud shows it as deleted").during(call.operation)),
+            false => Ok(self.noted(found)),
+        }
+    }
+
+    /// An object with all that is noted about it, wherever that is kept.
+    fn noted<T: Listed>(&self, mut found: T) -> T {
+        if self.dialect().describes() {
+            found.take_description();
+        }
+        found
     }
 
     /// How a service can be called, for what depends on it.

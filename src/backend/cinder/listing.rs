@@ -8,6 +8,7 @@ use crate::backend::{Listing, Page, SnapshotFilter};
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::{NativeId, Snapshot, Volume};
 
+use super::dialect::Paging;
 use super::model::Status;
 use super::{Cloud, notes, twins};
 
@@ -84,6 +85,9 @@ impl Cloud {
     /// Those behind a mark, in order: one more than `max`, where there are so many.
     async fn volumes_after(&self, after: Option<Mark>, max: usize) -> Result<Vec<model::Volume>> {
         let filters = [notes::ours_filter(&self.config)];
+        if self.dialect().paging != Paging::Marker {
+            return self.volumes_behind(after, &filters).await;
+        }
         let wanted = max.saturating_add(1);
         let mut found = Vec::new();
         let mut marker = after.as_ref().map(|mark| mark.id.clone());

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use crate::backend::cinder::dialect::{Feature, Keeping};
 use crate::backend::cinder::identity::{Microversion, Service};
-use crate::backend::cinder::model::Snapshot;
+use crate::backend::cinder::model::{Snapshot, described};
 use crate::error::Result;
 use crate::http::Method;
 
@@ -34,15 +35,18 @@ impl Client {
     /// # Errors
     /// `NotFound` for the volume; `FailedPrecondition` in a state that forbids it; `ResourceExhausted` for a quota.
     pub async fn create_snapshot(&self, order: &SnapshotOrder) -> Result<Snapshot> {
-        let mut snapshot = json!({"name": order.name, "volume_id": order.volume, "force": true});
+        let words = self.dialect().words;
+        let mut snapshot = json!({words.name: order.name, "volume_id": order.volume, "force": true});
         if let Some(text) = &order.description {
-            snapshot["description"] = json!(text);
+            snapshot[words.description] = json!(text);
         }
-        if !order.metadata.is_empty() {
-            snapshot["metadata"] = json!(order.metadata);
+        match self.dialect().notes.snapshot {
+            Keeping::Metadata if !order.metadata.is_empty() => snapshot["metadata"] = json!(order.metadata),
+            Keeping::Description => snapshot[words.description] = json!(described::write(&order.metadata)?),
+            Keeping::Metadata | Keeping::Nowhere => {}
         }
         let call = call(Method::POST, "create snapshot", &["snapshots"]).body(json!({"snapshot": snapshot}));
-        self.read(&call, "snapshot").await
+        self.get(&call, "snapshot").await
     }
 
     /// A snapshot.
@@ -50,7 +54,7 @@ impl Client {
     /// # Errors
     /// `NotFound`.
     pub async fn snapshot(&self, id: &str) -> Result<Snapshot> {
-        self.read(&call(Method::GET, "get snapshot", &["snapshots", id]).need(READ), "snapshot").await
+        self.get(&call(Method::GET, "get snapshot", &["snapshots", id]).need(READ), "snapshot").await
     }
 
     /// All snapshots of the project, filtered where the cloud knows how.
@@ -71,7 +75,7 @@ impl Client {
 }
 
 fn call<'a>(method: Method, operation: &'static str, path: &[&'a str]) -> Call<'a> {
-    Call::new(Service::Volume, method, operation, path)
+    Call::new(Service::Volume, method, operation, path).of(Feature::Snapshots)
 }
 
 fn list(filters: &[Filter]) -> Call<'static> {
