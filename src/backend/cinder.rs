@@ -11,6 +11,7 @@ pub mod connector;
 mod create;
 pub mod credentials;
 mod delete;
+pub mod dialect;
 mod explain;
 mod groups;
 mod grow;
@@ -48,7 +49,7 @@ use crate::backend::{
     AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, GroupOrder, Limits,
     Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder,
 };
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::volume::{
     Attachment, GroupSnapshot, Health, NativeId, Parameters, SizeRange, Snapshot, Topology, Volume,
@@ -56,6 +57,7 @@ use crate::volume::{
 use attach::Attacher;
 use client::Client;
 use credentials::Heritage;
+use dialect::{Dialect, Feature};
 use identity::{Microversion, Service, Session};
 use model::{AbsoluteLimits, Zone};
 use watch::Watcher;
@@ -90,6 +92,10 @@ struct Cloud {
 }
 
 impl Cloud {
+    const fn dialect(&self) -> &'static Dialect {
+        self.config.dialect
+    }
+
     fn heritage(&self) -> Heritage {
         self.session.access().credentials().heritage
     }
@@ -110,6 +116,11 @@ impl CinderBackend {
         let session = Arc::new(Session::open(name, config.clone(), metrics)?);
         let client = Client::new(Arc::clone(&session));
         let endpoint = client.endpoint(Service::Volume).await?;
+        if endpoint.major < 2 && config.dialect == Dialect::OPENSTACK {
+            let text = "the cloud's block storage speaks version 1 of its API, which is not OpenStack's any more: say in \
+                        \"dialect\" what kind of cloud it is";
+            return Err(Error::unknown(Kind::FailedPrecondition, text).with("backend", name));
+        }
         let features = Features {
             grow_in_use: endpoint.has(Microversion(3, 42)),
             services: endpoint.has(Microversion(3, 48)),
@@ -145,12 +156,17 @@ impl CinderBackend {
 #[async_trait]
 impl Backend for CinderBackend {
     fn capabilities(&self) -> Capabilities {
+        let can = |feature| self.cloud.dialect().can(feature);
         Capabilities {
-            snapshots: true,
+            snapshots: can(Feature::Snapshots),
             group_snapshots: !self.cloud.group_types.is_empty(),
-            clones: true,
-            expansion: if self.cloud.features.grow_in_use { Expansion::Online } else { Expansion::Offline },
-            modify: true,
+            clones: can(Feature::Clones),
+            expansion: match self.cloud.features.grow_in_use {
+                _ if !can(Feature::Growing) => Expansion::Never,
+                true => Expansion::Online,
+                false => Expansion::Offline,
+            },
+            modify: can(Feature::Retyping) || can(Feature::Notes),
             // Cinder's read-only flag belongs to the volume, not to one attachment, so it is the node that makes the disk
             // read-only.
             readonly_attach: true,
@@ -163,7 +179,7 @@ impl Backend for CinderBackend {
         let config = &self.cloud.config;
         Limits {
             sizes: config.sizes,
-            per_server: config.per_server,
+            per_server: config.per_server.or(config.dialect.per_server),
             volumes: config.max_volumes,
             bytes: config.max_bytes,
         }
@@ -246,7 +262,7 @@ impl Backend for CinderBackend {
     }
 
     fn check_parameters(&self, parameters: &Parameters) -> Result<()> {
-        parameters::Class::read(parameters, &Parameters::default()).map(drop)
+        parameters::Class::read(self.cloud.dialect(), parameters, &Parameters::default()).map(drop)
     }
 
     fn check_mutable(&self, parameters: &Parameters) -> Result<()> {

@@ -24,7 +24,8 @@ use tokio::time::{Instant, sleep};
 use crate::backend::AttachOrder;
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::flight::phase;
-use crate::volume::{Attachment, Bytes, Connection, NodeId};
+use crate::host::files::random_hex;
+use crate::volume::{Attachment, Bytes, Connection, Content, NodeId};
 
 use super::IDENTITY;
 use super::client::Client;
@@ -197,7 +198,8 @@ impl Attacher {
         let mut tries = 0;
         // Nova asks Cinder anyway, and refuses what is not free. Volumes that several servers can have are never taken
         // for free unseen.
-        let known_free = uses::is_plain(order) && self.memory.is_free(job.volume);
+        let known_free =
+            self.client.dialect().attachment_ids && uses::is_plain(order) && self.memory.is_free(job.volume);
         let mut volume = if known_free { None } else { Some(self.look(job).await?) };
         loop {
             let mut shared = false;
@@ -358,7 +360,7 @@ impl Attacher {
                 "the server has it already, and not as it is wanted now (read-only or not): detach it first";
             return Err(Error::refused(Kind::AlreadyExists, text));
         }
-        let id = attachment.attachment_id.as_deref().unwrap_or_default();
+        let id = act(volume, attachment).unwrap_or_default();
         if self.memory.is_listed(job.volume, &job.server, id) {
             return Ok(Some(self.done(order, job, volume, attachment)));
         }
@@ -380,13 +382,14 @@ impl Attacher {
         volume: &Volume,
         attachment: &VolumeAttachment,
     ) -> Attachment {
-        let id = attachment.attachment_id.clone().unwrap_or_default();
-        self.memory.attached(job.volume, &job.server, &id);
+        let id = act(volume, attachment);
+        self.memory.attached(job.volume, &job.server, id.unwrap_or_default());
         Attachment {
-            // Clouds without attachments of their own tell at least where it is.
-            nonce: if id.is_empty() { format!("{}@{}", job.volume, job.server) } else { id },
+            nonce: id.map_or_else(|| format!("{}@{}", job.volume, job.server), str::to_owned),
             size: Bytes::gib(volume.size),
-            content: super::content(&self.config, volume),
+            // What does not tell one act of attaching from another does not tell whether an interrupted formatting is still
+            // that of this one: then nothing is formatted.
+            content: if id.is_some() { super::content(&self.config, volume) } else { Content::Data },
             readonly: !uses::ordered(order).writes(),
             connection: Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() },
         }
@@ -399,7 +402,10 @@ impl Attacher {
                 "the cloud has it marked read-only: `openstack volume set --read-write` makes it writable";
             return Err(Error::precondition(text));
         }
-        let notes = uses::to_note(order, volume, &job.server)?;
+        let mut notes = uses::to_note(order, volume, &job.server)?;
+        if !self.client.dialect().attachment_ids {
+            notes.insert(uses::ACT.to_owned(), random_hex(8)?);
+        }
         if notes.is_empty() { Ok(()) } else { self.client.note_on_volume(job.volume, &notes).await }
     }
 
@@ -431,6 +437,12 @@ impl Attacher {
             None => error.and("Nova does not say why (see the log of the server's compute service)"),
         }
     }
+}
+
+/// Which act of attaching it is.
+fn act<'a>(volume: &'a Volume, attachment: &'a VolumeAttachment) -> Option<&'a str> {
+    let noted = || volume.metadata.get(uses::ACT).filter(|act| !act.is_empty());
+    attachment.attachment_id.as_ref().or_else(noted).map(String::as_str)
 }
 
 fn gone() -> Error {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::connector::settings::NodeSettings;
+use super::dialect::{Dialect, Feature};
 use crate::volume::{Bytes, SizeRules, Topology};
 
 pub use super::credentials::{Choice, Interface, Source, Variables};
@@ -20,6 +21,8 @@ const LONGEST_LABEL: usize = 63;
 /// Settings of one `cinder` back end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CinderConfig {
+    /// What kind of cloud it is.
+    pub dialect: &'static Dialect,
     /// Where the credentials come from.
     pub source: Source,
     /// What stands above what they say.
@@ -57,23 +60,29 @@ pub struct CinderConfig {
 }
 
 impl CinderConfig {
-    /// The defaults, with credentials from there.
+    /// The defaults of an OpenStack, with credentials from there.
     #[must_use]
     pub fn new(source: Source) -> Self {
-        let gib = Bytes::gib(1);
+        Self::of(Dialect::OPENSTACK, source)
+    }
+
+    /// The defaults of a kind of cloud, with credentials from there.
+    #[must_use]
+    pub fn of(dialect: &'static Dialect, source: Source) -> Self {
         Self {
+            dialect,
             source,
             choice: Choice::default(),
             rates: Rates::default(),
             per_server: None,
             max_volumes: None,
             max_bytes: None,
-            sizes: SizeRules { min: gib, max: Bytes::gib(1 << 20), step: gib, default: gib },
+            sizes: dialect.sizes,
             cluster: CLUSTER.to_owned(),
             name_prefix: String::new(),
             zone_key: None,
             server_key: None,
-            ignore_volume_az: false,
+            ignore_volume_az: !dialect.can(Feature::Zones),
             volume_type: None,
             availability_zone: None,
             consistent_group_types: Vec::new(),

@@ -106,7 +106,7 @@ impl Connector for CinderConnector {
         Ok(Presence {
             identity: Some((IDENTITY.to_owned(), identity.server.clone())),
             topology: config.place(identity.zone.as_deref()),
-            max_volumes: room::volumes(&self.disks, config.per_server).await?,
+            max_volumes: room::volumes(&self.disks, config.per_server.or(config.dialect.per_server)).await?,
         })
     }
 

@@ -11,7 +11,7 @@ use crate::backend::cinder::model;
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::{Bytes, Volume};
 
-use super::notes::{self, Name};
+use super::notes::{self, Name, Notes};
 use super::parameters::Class;
 use super::twins::{self, Twins};
 use super::watch::pace;
@@ -30,7 +30,7 @@ impl Cloud {
     /// # Errors
     /// As [`crate::backend::Backend::create`].
     pub(super) async fn create(self: &Arc<Self>, order: &VolumeOrder) -> Result<Volume> {
-        let class = Class::read(&order.parameters, &order.mutable)?;
+        let class = Class::read(self.dialect(), &order.parameters, &order.mutable)?;
         let name = Name::new(&self.config, &order.name)?;
         let turn = self.turns.take(&format!("volume {}", name.cloud)).await;
         let mut making = Making { cloud: self, order, class, name, made: None, failure: None };
@@ -76,8 +76,9 @@ impl Making<'_> {
         let (mut orders, mut looks, mut ordered) = (0, 0, None::<Instant>);
         loop {
             let twins = match since {
-                None => self.cloud.twins(&self.name).await?,
-                Some(since) => {
+                None if self.cloud.dialect().filters => self.cloud.twins(&self.name).await?,
+                since => {
+                    let since = since.unwrap_or(SystemTime::UNIX_EPOCH);
                     let listed = self.cloud.newcomers.of(&self.cloud.client, &self.name, since).await?;
                     twins::sort(&self.name, listed)
                 }
@@ -117,8 +118,12 @@ impl Making<'_> {
     }
 
     /// The volume is there: it must be what was ordered, and the only one.
-    async fn end(&self, first: model::Volume, mut younger: Vec<model::Volume>) -> Result<Volume> {
+    async fn end(&self, mut first: model::Volume, mut younger: Vec<model::Volume>) -> Result<Volume> {
         let ours = self.made.as_ref() == Some(&first.id);
+        let bare = self.name.lacks(&first.metadata);
+        if bare {
+            first.metadata.extend(self.notes(self.origin().as_ref()));
+        }
         let checked = self.check(&first);
         if ours {
             self.as_ordered(&first, checked).await?;
@@ -128,6 +133,9 @@ impl Making<'_> {
         if let Some(own) = self.made.as_ref().filter(|own| **own != first.id) {
             // Nobody else was given it, so it is waited for where it is still being made.
             self.cloud.remove(own).await?;
+        }
+        if bare {
+            self.cloud.client.note_on_volume(&first.id, &first.metadata).await?;
         }
         younger.retain(|twin| self.made.as_ref() != Some(&twin.id));
         self.cloud.remove_twins(&self.name, &first.id, &younger).await;
@@ -205,12 +213,7 @@ impl Making<'_> {
         let size = order.size.choose(cloud.config.sizes, floor)?;
         let volume_type = class.volume_type.clone().or_else(|| cloud.config.volume_type.clone());
         cloud.check_shared(order, volume_type.as_deref())?;
-        let mut metadata = class.notes.clone();
-        metadata.extend(notes::owner(&order.owner));
-        metadata.extend(self.name.notes());
-        if let Some(source) = &source {
-            metadata.insert(notes::SOURCE.to_owned(), notes::source(source));
-        }
+        let metadata = self.notes(source.as_ref());
         Ok(client::VolumeOrder {
             name: self.name.cloud.clone(),
             description: None,
@@ -221,6 +224,28 @@ impl Making<'_> {
             metadata,
             hints: class.hints.clone(),
         })
+    }
+
+    /// What is to be noted about it.
+    fn notes(&self, source: Option<&Source>) -> Notes {
+        let mut notes = self.class.notes.clone();
+        notes.extend(notes::owner(&self.order.owner));
+        notes.extend(self.name.notes());
+        notes.extend(source.map(|source| (notes::SOURCE.to_owned(), notes::source(source))));
+        notes
+    }
+
+    /// What it is made from, by the order alone.
+    fn origin(&self) -> Option<Source> {
+        use crate::volume::Source as From;
+        match &self.order.source {
+            None => self.class.image.clone().map(Source::Image),
+            Some(From::Volume(id)) => Some(Source::Volume(id.to_string())),
+            Some(From::Snapshot(id)) => Some(match notes::cut(id) {
+                notes::Cut::Snapshot(id) => Source::Snapshot(id.to_owned()),
+                notes::Cut::Backup(id) => Source::Backup(id.to_owned()),
+            }),
+        }
     }
 
     /// Whether a volume is the one that is ordered.

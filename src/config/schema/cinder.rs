@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Outside, count, values};
 use crate::backend::cinder::config::{CLOUDS_FILE, CinderConfig, Interface, Rate, Rates, Source, Variables};
+use crate::backend::cinder::dialect::Dialect;
 use crate::document::section::Section;
 use crate::volume::{Bytes, SizeRules};
 
@@ -17,7 +18,8 @@ const MAX_RATE: f64 = 10_000.0;
 
 /// Reads them. `None` where something is wrong without which nothing can be judged.
 pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderConfig {
-    let mut config = CinderConfig::new(source(section, outside));
+    let kind = section.parsed("dialect", dialect).map_or(Dialect::OPENSTACK, |found| found.value);
+    let mut config = CinderConfig::of(kind, source(section, outside));
     config.choice.region = section.parsed("region", plain).map(|found| found.value);
     config.choice.interface = section.parsed("interface", interface).map(|found| found.value);
     if let Some(found) = section.parsed("clusterId", owner) {
@@ -27,7 +29,7 @@ pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderCo
         config.name_prefix = found.value;
     }
     if let Some(found) = section.number_or_text("ignoreVolumeAZ", truth) {
-        config.ignore_volume_az = found.value;
+        config.ignore_volume_az |= found.value;
     }
     let key = |text: &str| values::topology_key(text).map(|()| text.to_owned());
     config.zone_key = section.parsed("topologyKey", key).map(|found| found.value);
@@ -149,6 +151,13 @@ fn gibibytes(text: &str) -> Result<Bytes, String> {
         return Err(format!("{size} is no whole number of gibibytes, in which Cinder counts"));
     }
     Ok(size)
+}
+
+fn dialect(text: &str) -> Result<&'static Dialect, String> {
+    Dialect::named(text).ok_or_else(|| {
+        let known = Dialect::ALL.map(|dialect| dialect.name).join(", ");
+        format!("{text:?} is no kind of cloud that is known: use one of {known}")
+    })
 }
 
 fn interface(text: &str) -> Result<Interface, String> {

@@ -15,6 +15,7 @@ use crate::flight::phase;
 use super::begin::Ended;
 use super::leftover::{has, phantom};
 use super::stand::Stand;
+use super::uses::ACT;
 use super::{Attacher, Job, TRIES};
 
 /// What became of a detach.
@@ -80,6 +81,7 @@ impl Attacher {
                     self.unlisted(job, refusal).await?;
                     if let Some(volume) = volume {
                         self.memory.saw(&volume);
+                        self.end_act(&volume).await?;
                     }
                     return Ok(());
                 }
@@ -142,6 +144,18 @@ impl Attacher {
         }
     }
 
+    /// Whoever attaches it next, by whatever means, does something else than we did.
+    async fn end_act(&self, volume: &Volume) -> Result<()> {
+        let noted = volume.metadata.get(ACT).is_some_and(|act| !act.is_empty());
+        match noted && volume.attachments.is_empty() {
+            true => {
+                let ended = [(ACT.to_owned(), String::new())].into();
+                self.client.note_on_volume(&volume.id, &ended).await
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Waits until Nova does not list the volume: it takes it off its list after Cinder has it free.
     async fn unlisted(&self, job: &Job<'_>, refusal: Option<Error>) -> Result<()> {
         let off = |list: Option<&[_]>| match list {
@@ -167,7 +181,7 @@ impl Attacher {
             let moving = matches!(volume.status, Status::Reserved | Status::Attaching | Status::Detaching);
             if !held && !moving {
                 self.memory.saw(&volume);
-                return Ok(());
+                return self.end_act(&volume).await;
             }
             // One that is on its way elsewhere is not ours to wait for.
             if !held && !first && !self.promised_to(job.volume).await?.contains(&job.server) {

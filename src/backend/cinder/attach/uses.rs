@@ -14,6 +14,8 @@ const USE: &str = "csi.fairlead.dev/use.";
 pub const CONTENT: &str = "csi.fairlead.dev/content";
 /// What [`CONTENT`] then says.
 pub const DATA: &str = "data";
+/// Which act of attaching it is, where the cloud gives attachments no ids of their own.
+pub(super) const ACT: &str = "csi.fairlead.dev/attach";
 /// Shown by Cinder among a volume's notes where an operator made it read-only (os-update_readonly_flag).
 const READONLY: &str = "readonly";
 

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::backend::cinder::dialect::Feature;
 use crate::backend::cinder::identity::{Microversion, Service};
 use crate::backend::cinder::model::{AbsoluteLimits, Message, VolumeType, Zone};
 use crate::error::Result;
@@ -31,15 +32,19 @@ impl Client {
     /// # Errors
     /// Where it cannot be told.
     pub async fn limits(&self) -> Result<AbsoluteLimits> {
-        let limits: Limits = self.read(&call("get limits", &["limits"]), "limits").await?;
+        let limits: Limits =
+            self.read(&call("get limits", &["limits"]).of(Feature::Limits), "limits").await?;
         Ok(limits.absolute)
     }
 
-    /// The zones in which volumes can be.
+    /// The zones in which volumes can be; none where the kind of cloud has no zones.
     ///
     /// # Errors
     /// Where the list cannot be had.
     pub async fn volume_zones(&self) -> Result<Vec<Zone>> {
+        if !self.dialect().can(Feature::Zones) {
+            return Ok(Vec::new());
+        }
         self.read(&call("list volume zones", &["os-availability-zone"]), "availabilityZoneInfo").await
     }
 
@@ -48,7 +53,10 @@ impl Client {
     /// # Errors
     /// `Unsupported` where the cloud tells nothing.
     pub async fn messages(&self, about: &str) -> Result<Vec<Message>> {
-        self.pages(call("list messages", &["messages"]).query("resource_uuid", about).need(MESSAGES)).await
+        let list = call("list messages", &["messages"]).filters(&[("resource_uuid", about.to_owned())]);
+        let mut messages: Vec<Message> = self.pages(list.need(MESSAGES).of(Feature::Messages)).await?;
+        messages.retain(|message| message.resource_uuid.as_deref() == Some(about));
+        Ok(messages)
     }
 }
 

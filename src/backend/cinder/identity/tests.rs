@@ -228,7 +228,9 @@ async fn roots_without_a_version_and_services_without_microversions_are_understo
     let http = crate::http::Http::new("east", Default::default(), Arc::default(), Arc::default()).unwrap();
     let life = token::Life::new(SystemTime::now(), None);
     let token = Token::new("t".into(), Some("p1".to_owned()), Catalog::default(), life);
-    let ask = async |path: &str| versions::negotiate(&http, Service::Volume, &server.url(path), &token).await;
+    let ask = async |path: &str| {
+        versions::find_out(&http, Dialect::OPENSTACK, Service::Volume, &server.url(path), &token).await
+    };
     let found = ask("/block").await.unwrap();
     assert_eq!((found.base.path(), found.max), ("/block/v3/p1", Some(Microversion(3, 71))));
     let found = ask("/v1/123").await.unwrap();
