@@ -1,12 +1,13 @@
 //! Puts the rooms together.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::service::Routes;
 
-use crate::backend::cinder::connector::CinderConnector;
+use crate::backend::cinder::connector::{CinderConnector, NamelessConnector};
 use crate::backend::cinder::{CinderBackend, CinderConfig};
 use crate::backend::file::{FileBackend, FileConfig, FileConnector};
 use crate::backend::{Backend, Backends, Connector, Late, Metered, Opener};
@@ -121,11 +122,19 @@ fn segment(config: &Config, name: &BackendName) -> String {
     format!("{}/{name}", config.driver_name)
 }
 
-/// The settings with a key for the zones of servers and volumes, a back end's own where the configuration names none: two
+/// The settings with what the rest of the configuration tells: a key for the zones of servers and volumes, a back end's own where the configuration names none: two
 /// clouds may have zones of the same name, and Kubernetes' own zones may be others.
 fn zoned(config: &Config, name: &BackendName, settings: &CinderConfig) -> CinderConfig {
     let mut settings = settings.clone();
     settings.zone_key.get_or_insert_with(|| segment(config, name));
+    let servers = settings.dialect.servers;
+    if servers.binding {
+        settings.server_key = Some(format!("{}.server", segment(config, name)));
+    }
+    if !servers.serials {
+        // Beside the socket is where a node's process may write what its next one is to find.
+        settings.node.state = config.endpoint.parent().map(Path::to_owned);
+    }
     settings
 }
 
@@ -216,8 +225,11 @@ fn connector(
             let settings = placed(config, name, settings);
             Arc::new(FileConnector::new(settings, name.clone(), config.node.name.clone()))
         }
-        BackendConfig::Cinder(settings) => {
+        BackendConfig::Cinder(settings) if settings.dialect.servers.serials => {
             Arc::new(CinderConnector::new(zoned(config, name, settings), Arc::clone(metrics)))
+        }
+        BackendConfig::Cinder(settings) => {
+            Arc::new(NamelessConnector::new(zoned(config, name, settings), config.node.name.clone()))
         }
     }
 }

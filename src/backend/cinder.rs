@@ -17,6 +17,7 @@ mod groups;
 mod grow;
 mod health;
 pub mod identity;
+mod kinds;
 mod listing;
 pub mod model;
 mod modify;
@@ -84,7 +85,7 @@ struct Cloud {
     turns: turns::Turns,
     newcomers: newcomers::Newcomers,
     suspects: suspects::Suspects,
-    types: explain::Types,
+    types: Arc<explain::Types>,
     /// Group types that promise consistent snapshots.
     group_types: Vec<model::GroupType>,
     zones: Vec<Zone>,
@@ -125,7 +126,7 @@ impl CinderBackend {
             grow_in_use: endpoint.has(Microversion(3, 42)),
             services: endpoint.has(Microversion(3, 48)),
         };
-        let types = explain::Types::default();
+        let types = Arc::new(explain::Types::default());
         types.set(client.volume_types().await?);
         let zones = client.volume_zones().await?;
         let group_types = groups::consistent_types(&client, &config.consistent_group_types).await?;
@@ -134,7 +135,7 @@ impl CinderBackend {
         let config = CinderConfig { per_server: config.per_server.or(heritage.per_server), ..config };
         let watcher = Watcher::new(&client);
         let cloud = Cloud {
-            attacher: Attacher::new(&client, &watcher, config.clone()),
+            attacher: Attacher::new(&client, &watcher, config.clone()).with_types(Arc::clone(&types)),
             watcher,
             client,
             config,
@@ -171,7 +172,7 @@ impl Backend for CinderBackend {
             // read-only.
             readonly_attach: true,
             multi_attach: self.cloud.types.any_shared(),
-            raw: true,
+            raw: self.cloud.dialect().servers.serials,
         }
     }
 

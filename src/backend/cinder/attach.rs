@@ -6,6 +6,7 @@
 //! asked for.
 
 mod begin;
+mod bound;
 mod detach;
 mod leftover;
 mod limit;
@@ -16,6 +17,7 @@ mod stand;
 mod tests;
 mod uses;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -24,12 +26,12 @@ use tokio::time::{Instant, sleep};
 use crate::backend::AttachOrder;
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::flight::phase;
-use crate::host::files::random_hex;
 use crate::volume::{Attachment, Bytes, Connection, Content, NodeId};
 
 use super::IDENTITY;
 use super::client::Client;
 use super::config::CinderConfig;
+use super::explain::Types;
 use super::identity::{Microversion, Service};
 use super::model::{Status, Volume, VolumeAttachment};
 use super::watch::Watcher;
@@ -40,6 +42,7 @@ use queue::Queues;
 use stand::{Stand, stand};
 
 pub use limit::PROPERTY;
+pub use queue::Turn;
 pub use uses::{CONTENT, DATA};
 
 /// From here on Cinder tells which service holds a volume.
@@ -89,6 +92,7 @@ pub struct Attacher {
     queues: Queues,
     memory: Memory,
     limits: Limits,
+    types: Arc<Types>,
     patience: Patience,
 }
 
@@ -160,11 +164,18 @@ impl Attacher {
             client: client.clone(),
             watcher: watcher.clone(),
             config,
-            queues: Queues::default(),
+            queues: Queues::new(client.dialect().servers.one_task),
             memory: Memory::default(),
             limits,
+            types: Arc::default(),
             patience: Patience::default(),
         }
+    }
+
+    /// With these types of volumes, which tell whose volumes stay with one server.
+    #[must_use]
+    pub(super) fn with_types(self, types: Arc<Types>) -> Self {
+        Self { types, ..self }
     }
 
     /// Notes a volume as the cloud showed it just now, which can spare a question when it is attached.
@@ -205,6 +216,9 @@ impl Attacher {
             let mut shared = false;
             if let Some(found) = &volume {
                 match job.stand(found) {
+                    Stand::Here(attachment) if self.bound(found).is_some() => {
+                        return self.give(order, job, found, attachment).await;
+                    }
                     Stand::Here(attachment) => match self.found(order, job, found, attachment).await? {
                         Some(attachment) => return Ok(attachment),
                         None if job.is_late() => return Err(job.too_late("clearing up", found)),
@@ -219,7 +233,10 @@ impl Attacher {
                         continue;
                     }
                     Stand::Broken => return Err(broken(found)),
-                    Stand::Elsewhere(others) => uses::may_share(order, found, &others)?,
+                    Stand::Elsewhere(others) => {
+                        self.refuse_bound(found)?;
+                        uses::may_share(order, found, &others)?;
+                    }
                     Stand::Free => {}
                 }
                 shared = found.multiattach;
@@ -227,9 +244,11 @@ impl Attacher {
             }
             tries += 1;
             let arrived = match self.begin(job, shared).await? {
-                Begun::Answered(listed) => {
+                Begun::Answered(listed, turn) => {
                     self.memory.forget(job.volume);
-                    self.arrive(job, shared, None).await.map(|arrived| (arrived, listed))?
+                    let arrived = self.arrive(job, shared, None).await;
+                    drop(turn);
+                    arrived.map(|arrived| (arrived, listed))?
                 }
                 Begun::Lost(lost) => {
                     job.lost.store(true, Ordering::Relaxed);
@@ -391,7 +410,15 @@ impl Attacher {
             // that of this one: then nothing is formatted.
             content: if id.is_some() { super::content(&self.config, volume) } else { Content::Data },
             readonly: !uses::ordered(order).writes(),
-            connection: Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() },
+            connection: match self.client.dialect().servers.serials {
+                true => {
+                    Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() }
+                }
+                false => Connection::Nameless {
+                    volume: job.volume.to_owned(),
+                    disks: uses::disks_of(id.unwrap_or_default()),
+                },
+            },
         }
     }
 
@@ -403,8 +430,16 @@ impl Attacher {
             return Err(Error::precondition(text));
         }
         let mut notes = uses::to_note(order, volume, &job.server)?;
-        if !self.client.dialect().attachment_ids {
-            notes.insert(uses::ACT.to_owned(), random_hex(8)?);
+        let dialect = self.client.dialect();
+        // Where the node has to be told more, the act is named in the server's turn.
+        if !dialect.attachment_ids && dialect.servers.serials {
+            notes.extend([uses::act(None)?]);
+        }
+        let more = notes.keys().filter(|key| !volume.metadata.contains_key(*key)).count();
+        if dialect.most_notes.is_some_and(|most| volume.metadata.len() + more + 1 > most) {
+            let mut all = uses::still_true(volume, &job.server);
+            all.extend(notes);
+            return self.client.replace_notes(job.volume, &all).await;
         }
         if notes.is_empty() { Ok(()) } else { self.client.note_on_volume(job.volume, &notes).await }
     }
@@ -457,6 +492,14 @@ fn broken(volume: &Volume) -> Error {
     Error::precondition(format!(
         "the volume is in state {}, in which nothing can be attached or detached",
         volume.status
+    ))
+}
+
+fn elsewhere_for_good(volume: &Volume, server: &str) -> Error {
+    let kind = volume.volume_type.as_deref().unwrap_or_default();
+    Error::precondition(format!(
+        "volumes of its type ({kind}) stay with the server on which they were made, and this one is on server {server}: its \
+         pod can run there alone"
     ))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits for an end state, and nothing is repeated that may have been done: both belong to the back end.
 
+mod account;
 mod attachments;
 mod backups;
 mod fault;

@@ -11,6 +11,7 @@ use crate::backend::cinder::model;
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::{Bytes, Volume};
 
+use super::attach::Turn;
 use super::notes::{self, Name, Notes};
 use super::parameters::Class;
 use super::twins::{self, Twins};
@@ -33,8 +34,9 @@ impl Cloud {
         let class = Class::read(self.dialect(), &order.parameters, &order.mutable)?;
         let name = Name::new(&self.config, &order.name)?;
         let turn = self.turns.take(&format!("volume {}", name.cloud)).await;
-        let mut making = Making { cloud: self, order, class, name, made: None, failure: None };
+        let mut making = Making { cloud: self, order, class, name, made: None, failure: None, at_server: None };
         let mut made = making.run().await;
+        making.at_server = None;
         if let (Err(error), Some(own)) = (&made, &making.made)
             && error.outcome() == Outcome::Refused
         {
@@ -67,6 +69,8 @@ struct Making<'a> {
     made: Option<String>,
     /// Why that one came to nothing.
     failure: Option<Error>,
+    /// The turn at the server on which it is being made.
+    at_server: Option<Turn>,
 }
 
 impl Making<'_> {
@@ -84,11 +88,13 @@ impl Making<'_> {
                 }
             };
             for volume in &twins.failed {
+                self.at_server = None;
                 self.bury(volume).await?;
             }
             looks += 1;
             match twins.first {
                 Some(first) if self.cloud.is_settled(&first) => {
+                    self.at_server = None;
                     if let Some(ordered) = ordered {
                         self.cloud.newcomers.found(looks, ordered.elapsed());
                     }
@@ -120,10 +126,8 @@ impl Making<'_> {
     /// The volume is there: it must be what was ordered, and the only one.
     async fn end(&self, mut first: model::Volume, mut younger: Vec<model::Volume>) -> Result<Volume> {
         let ours = self.made.as_ref() == Some(&first.id);
-        let bare = self.name.lacks(&first.metadata);
-        if bare {
-            first.metadata.extend(self.notes(self.origin().as_ref()));
-        }
+        let missing = self.missing(&first);
+        first.metadata.extend(missing.clone());
         let checked = self.check(&first);
         if ours {
             self.as_ordered(&first, checked).await?;
@@ -134,8 +138,8 @@ impl Making<'_> {
             // Nobody else was given it, so it is waited for where it is still being made.
             self.cloud.remove(own).await?;
         }
-        if bare {
-            self.cloud.client.note_on_volume(&first.id, &first.metadata).await?;
+        if !missing.is_empty() {
+            self.cloud.client.note_on_volume(&first.id, &missing).await?;
         }
         younger.retain(|twin| self.made.as_ref() != Some(&twin.id));
         self.cloud.remove_twins(&self.name, &first.id, &younger).await;
@@ -180,7 +184,20 @@ impl Making<'_> {
     async fn order(&mut self) -> Result<Option<SystemTime>> {
         let order = self.plan().await?;
         self.cloud.admit(1, order.size).await?;
-        match self.cloud.client.create_volume(&order).await {
+        let create = || self.cloud.client.create_volume(&order);
+        let made = match &order.server {
+            None => create().await,
+            Some(server) => match self.cloud.attacher.at_server(server, create).await {
+                Ok((made, turn)) => {
+                    self.at_server = turn;
+                    Ok(made)
+                }
+                // The server was busy all the time, and nothing was ordered.
+                Err(error) if error.kind() == Kind::Busy => return Err(error.with("server", server)),
+                Err(error) => Err(error),
+            },
+        };
+        match made {
             Ok(volume) => {
                 self.made = Some(volume.id);
                 Ok(volume.created_at)
@@ -212,14 +229,17 @@ impl Making<'_> {
         let (source, floor) = cloud.source(order, class).await?;
         let size = order.size.choose(cloud.config.sizes, floor)?;
         let volume_type = class.volume_type.clone().or_else(|| cloud.config.volume_type.clone());
+        let volume_type = cloud.kind(volume_type).await?;
         cloud.check_shared(order, volume_type.as_deref())?;
         let metadata = self.notes(source.as_ref());
+        cloud.fit(&metadata)?;
         Ok(client::VolumeOrder {
             name: self.name.cloud.clone(),
             description: None,
             size: size.get() / Bytes::gib(1).get(),
             availability_zone: cloud.zone(order, class, source.as_ref())?,
             source,
+            server: cloud.server(order, volume_type.as_deref())?,
             volume_type,
             metadata,
             hints: class.hints.clone(),
@@ -232,6 +252,17 @@ impl Making<'_> {
         notes.extend(notes::owner(&self.order.owner));
         notes.extend(self.name.notes());
         notes.extend(source.map(|source| (notes::SOURCE.to_owned(), notes::source(source))));
+        notes
+    }
+
+    /// What has still to be noted about it, where that is done only once it is there.
+    fn missing(&self, volume: &model::Volume) -> Notes {
+        let keeping = self.cloud.dialect().notes;
+        if keeping.ordered == keeping.later {
+            return Notes::new();
+        }
+        let mut notes = self.notes(self.origin().as_ref());
+        notes.retain(|key, _| !volume.metadata.contains_key(key));
         notes
     }
 
@@ -330,12 +361,29 @@ impl Cloud {
         })
     }
 
+    /// Whether nobody can have been given a volume, and nothing is under way with it.
+    pub(super) fn is_nobodys(&self, volume: &model::Volume) -> bool {
+        let given = |server| self.attacher.is_given(volume, server).unwrap_or(true);
+        let bound = self.attacher.bound(volume).filter(|_| volume.status == model::Status::InUse);
+        twins::is_free(volume) || bound.is_some_and(|server| !given(server))
+    }
+
+    /// Begins to delete one of these.
+    pub(super) async fn discard(&self, volume: &model::Volume) -> Result<()> {
+        let id = &volume.id;
+        let deleted = match self.attacher.bound(volume) {
+            None => self.client.delete_volume(id).await,
+            Some(_) => self.remove(id).await,
+        };
+        deleted.or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })
+    }
+
     /// Removes twins that nobody can have been given, and has the others looked at again.
     async fn remove_twins(self: &Arc<Self>, name: &Name, keep: &str, younger: &[model::Volume]) {
         let mut left = self.suspects.has(&name.cloud);
         for volume in younger {
             let id = &volume.id;
-            match twins::is_free(volume) {
+            match self.is_nobodys(volume) {
                 true => {
                     tracing::warn!(
                         volume = id,
@@ -343,9 +391,7 @@ impl Cloud {
                         name = name.cloud,
                         "a second volume of this name is removed"
                     );
-                    if let Err(error) = self.client.delete_volume(id).await
-                        && !error.is_not_found()
-                    {
+                    if let Err(error) = self.discard(volume).await {
                         tracing::warn!(volume = id, error = error.chain(), "it stays for now");
                         left = true;
                     }

@@ -2,7 +2,10 @@
 //! calls, waits and judges is the same for all. Where a difference is more than a word or a number, it is a case of an
 //! enum here, and the place that acts by it names it.
 
+mod cyclades;
 mod openstack;
+
+use serde_json::Value;
 
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::SizeRules;
@@ -26,6 +29,8 @@ pub struct Dialect {
     pub filters: bool,
     /// Where notes are kept.
     pub notes: Notes,
+    /// Notes that a volume can have at most; `None`: as many as one likes.
+    pub most_notes: Option<usize>,
     /// Whether each attachment has an id of its own. Where it has none, one is noted about the volume.
     pub attachment_ids: bool,
     /// What a StorageClass can say about where a volume is put.
@@ -36,6 +41,41 @@ pub struct Dialect {
     pub per_server: Option<u32>,
     /// Refusals that mean something else than their status says. They stand above the common rules.
     pub refusals: &'static [Refusal],
+    /// Who tells what the project may have and has.
+    pub quotas: Quotas,
+    /// What its servers and their disks are like.
+    pub servers: Servers,
+}
+
+/// Who tells what a project may have and has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quotas {
+    /// The block storage itself.
+    Storage,
+    /// Astakos, and there is no other way to know why an order was refused.
+    Astakos,
+}
+
+/// What servers and their disks are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Servers {
+    /// Whether the ids of servers, volumes and types are whole numbers; else servers have UUIDs.
+    pub numbered: bool,
+    /// Whether a disk tells its server's guest which volume it is. Where it does not, a node knows a volume by its file
+    /// system alone, and there are no raw devices.
+    pub serials: bool,
+    /// Whether a server does one thing at a time, and refuses all others until that is done.
+    pub one_task: bool,
+    /// Whether volumes of some types are made on a server and stay there until they are deleted.
+    pub binding: bool,
+    /// Whether a volume is deleted also while a server has it.
+    pub lose_deleted: bool,
+}
+
+impl Servers {
+    /// Nova's.
+    pub const NOVA: Self =
+        Self { numbered: false, serials: true, one_task: false, binding: false, lose_deleted: false };
 }
 
 /// Something that some kinds of cloud can do.
@@ -166,10 +206,13 @@ pub struct Refusal {
 
 impl Dialect {
     /// All of them, the usual one first.
-    pub const ALL: [&'static Self; 1] = [&openstack::DIALECT];
+    pub const ALL: [&'static Self; 2] = [&openstack::DIALECT, &cyclades::DIALECT];
 
     /// OpenStack's own: Cinder from version 2 of its API on, and Nova.
     pub const OPENSTACK: &'static Self = &openstack::DIALECT;
+
+    /// Synnefo's Cyclades.
+    pub const CYCLADES: &'static Self = &cyclades::DIALECT;
 
     /// The one of this name.
     #[must_use]
@@ -195,6 +238,13 @@ impl Dialect {
                 Err(Error::refused(Kind::Unsupported, text))
             }
         }
+    }
+
+    /// An id in a body, as the cloud writes it.
+    #[must_use]
+    pub fn id(&self, id: &str) -> Value {
+        let number = id.parse::<u64>().ok().filter(|_| self.servers.numbered);
+        number.map_or_else(|| id.into(), Value::from)
     }
 
     /// What a refusal means in this dialect alone.

@@ -26,17 +26,27 @@ impl Types {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = types;
     }
 
-    fn all(&self) -> Vec<VolumeType> {
+    pub(super) fn all(&self) -> Vec<VolumeType> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a type's name and what was asked for, a name or an id, are the same type.
-    pub(super) fn is_same(&self, name: &str, asked: &str) -> bool {
-        name == asked || self.all().iter().any(|known| known.id == asked && known.name == name)
+    /// Whether what a volume says of its type and what was asked for, each a name or an id, are the same type.
+    pub(super) fn is_same(&self, found: &str, asked: &str) -> bool {
+        found == asked || self.find(found).is_some_and(|known| known.id == asked || known.name == asked)
+    }
+
+    /// Whether volumes of this type, by name or id, stay with the server that they are made on.
+    pub(super) fn binds(&self, kind: &str) -> bool {
+        self.find(kind).is_some_and(|known| known.detachable == Some(false))
+    }
+
+    /// What people call the type of this name or id.
+    pub(super) fn name_of(&self, asked: &str) -> String {
+        self.find(asked).map_or_else(|| asked.to_owned(), |known| known.name)
     }
 
     /// The type of this name or id.
-    fn find(&self, asked: &str) -> Option<VolumeType> {
+    pub(super) fn find(&self, asked: &str) -> Option<VolumeType> {
         self.all().into_iter().find(|known| known.name == asked || known.id == asked)
     }
 

@@ -9,6 +9,7 @@ use crate::backend::cinder::model::{self, AbsoluteLimits};
 use crate::error::{Error, Kind, Result};
 use crate::volume::{Bytes, Topology};
 
+use super::dialect::Quotas;
 use super::{Cloud, notes};
 
 /// So long what the project has is taken to be the same: the provisioner asks for each class and each zone.
@@ -47,11 +48,34 @@ impl Cloud {
     /// # Errors
     /// `ResourceExhausted` with used, limit and what was asked.
     pub(super) async fn admit(&self, more: u64, gib: u64) -> Result<()> {
+        self.afford(gib).await?;
         if !self.is_limited() {
             return Ok(());
         }
         let ours = self.all_ours().await?;
         self.within(Used::of(&ours), Used { volumes: more, gib })
+    }
+
+    /// Refuses what the cloud would refuse without saying why.
+    async fn afford(&self, gib: u64) -> Result<()> {
+        if self.dialect().quotas != Quotas::Astakos {
+            return Ok(());
+        }
+        let limits = match self.client.limits().await {
+            Ok(limits) => limits,
+            // The cloud knows by itself what it can give.
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "the quotas cannot be asked for before an order");
+                return Ok(());
+            }
+        };
+        match left(limits.max_total_volume_gigabytes, limits.total_gigabytes_used) {
+            Some(left) if left < gib => {
+                let text = format!("{}; {} are asked for", told(&limits), Bytes::gib(gib));
+                Err(Error::refused(Kind::ResourceExhausted, text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a volume that was just made is within the operator's limits, whatever others made at the same time: of
@@ -153,14 +177,15 @@ fn left(max: Option<i64>, used: Option<i64>) -> Option<u64> {
 /// What the project has, of what it may have.
 fn told(limits: &AbsoluteLimits) -> String {
     let part = |what: &str, used: Option<i64>, max: Option<i64>| {
+        max.or(used)?;
         let max =
             max.filter(|max| *max >= 0).map_or_else(|| "any number of".to_owned(), |max| max.to_string());
-        format!("{} of {max} {what}", used.unwrap_or(0))
+        Some(format!("{} of {max} {what}", used.unwrap_or(0)))
     };
-    format!(
-        "the project has {}, {} and {}",
+    let parts = [
         part("volumes", limits.total_volumes_used, limits.max_total_volumes),
         part("GiB", limits.total_gigabytes_used, limits.max_total_volume_gigabytes),
-        part("snapshots", limits.total_snapshots_used, limits.max_total_snapshots)
-    )
+        part("snapshots", limits.total_snapshots_used, limits.max_total_snapshots),
+    ];
+    format!("the project has {}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }

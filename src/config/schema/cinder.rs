@@ -43,7 +43,7 @@ pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderCo
             }
         }
     }
-    config.node = node::read(section);
+    config.node = node::read(section, kind);
     if let Some(mut limits) = section.section("limits") {
         read_limits(&mut limits, &mut config);
         limits.finish();

@@ -39,7 +39,10 @@ impl Attacher {
         };
         for job in jobs {
             self.memory.forget(volume);
-            let taken = self.take_off(&job).await;
+            let taken = match self.take_back(&job).await {
+                Ok(false) => self.take_off(&job).await,
+                taken => taken.map(drop),
+            };
             if taken.is_ok() {
                 self.limits.settle(&job.server, volume, false).await;
             }
@@ -68,8 +71,12 @@ impl Attacher {
         let mut tries = 0;
         loop {
             tries += 1;
+            let mut turn = None;
             let (left, refusal) = match self.end(job).await? {
-                Ended::Answered => (self.leave(job, None).await?, None),
+                Ended::Answered(kept) => {
+                    turn = kept;
+                    (self.leave(job, None).await?, None)
+                }
                 Ended::Missing => return self.without_nova(job).await,
                 Ended::Refused(refusal) => {
                     (self.leave(job, Some(self.patience.freeing)).await?, Some(refusal))
@@ -79,6 +86,7 @@ impl Attacher {
             match (left, refusal) {
                 (Left::Free(volume), refusal) => {
                     self.unlisted(job, refusal).await?;
+                    drop(turn);
                     if let Some(volume) = volume {
                         self.memory.saw(&volume);
                         self.end_act(&volume).await?;
@@ -98,6 +106,7 @@ impl Attacher {
                 }
                 (Left::Held, _) => {
                     tracing::warn!(volume = job.volume, server = job.server, tries, "a detach failed: again");
+                    drop(turn);
                     sleep(Duration::from_millis(200) * tries).await;
                 }
             }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::backend::cinder::dialect::Feature;
+use crate::backend::cinder::dialect::{Feature, Quotas};
 use crate::backend::cinder::identity::{Microversion, Service};
 use crate::backend::cinder::model::{AbsoluteLimits, Message, VolumeType, Zone};
 use crate::error::Result;
@@ -32,6 +32,9 @@ impl Client {
     /// # Errors
     /// Where it cannot be told.
     pub async fn limits(&self) -> Result<AbsoluteLimits> {
+        if self.dialect().quotas == Quotas::Astakos {
+            return self.quotas().await;
+        }
         let limits: Limits =
             self.read(&call("get limits", &["limits"]).of(Feature::Limits), "limits").await?;
         Ok(limits.absolute)

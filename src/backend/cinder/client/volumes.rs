@@ -54,6 +54,8 @@ pub struct VolumeOrder {
     pub volume_type: Option<String>,
     /// Where; `None`: anywhere.
     pub availability_zone: Option<String>,
+    /// The server that it is made on and stays with; `None`: no server.
+    pub server: Option<String>,
     /// Noted about it. Keys have 1 to 255 of `a-zA-Z0-9-_:. /`, values at most 255 characters.
     pub metadata: BTreeMap<String, String>,
     /// Hints for the scheduler, such as `different_host` with a list of volumes.
@@ -70,15 +72,18 @@ impl VolumeOrder {
             set(dialect.words.description, json!(text));
         }
         if let Some(kind) = &self.volume_type {
-            set("volume_type", json!(kind));
+            set("volume_type", dialect.id(kind));
         }
         if let Some(zone) = &self.availability_zone {
             set("availability_zone", json!(zone));
         }
+        if let Some(server) = &self.server {
+            set("server_id", dialect.id(server));
+        }
         match dialect.notes.ordered {
             Keeping::Metadata if self.metadata.is_empty() => None,
             Keeping::Metadata => set("metadata", json!(self.metadata)),
-            Keeping::Description => set(dialect.words.description, json!(described::write(&self.metadata)?)),
+            Keeping::Description => set(dialect.words.description, json!(described::write(&self.described(dialect))?)),
             Keeping::Nowhere => None,
         };
         match &self.source {
@@ -93,6 +98,13 @@ impl VolumeOrder {
             body["OS-SCH-HNT:scheduler_hints"] = json!(self.hints);
         }
         Ok(body)
+    }
+
+    /// The notes that a description is to hold: of those that can follow elsewhere, the driver's own alone.
+    fn described(&self, dialect: &Dialect) -> BTreeMap<String, String> {
+        let mut notes = self.metadata.clone();
+        notes.retain(|key, _| dialect.notes.later == Keeping::Description || described::is_own(key));
+        notes
     }
 
     /// What the kind of cloud must be able to do for it.
@@ -233,6 +245,15 @@ impl Client {
             Keeping::Nowhere => return self.dialect().need(Feature::Notes),
         };
         self.send(&call).await.map(drop)
+    }
+
+    /// Notes these about a volume and forgets all else that its metadata says.
+    ///
+    /// # Errors
+    /// As a note.
+    pub async fn replace_notes(&self, id: &str, metadata: &BTreeMap<String, String>) -> Result<()> {
+        let call = call(Method::PUT, "replace notes on volume", &["volumes", id, "metadata"]);
+        self.send(&call.body(json!({"metadata": metadata}))).await.map(drop)
     }
 
     async fn act(

@@ -2,7 +2,7 @@
 
 use crate::volume::{Bytes, SizeRules};
 
-use super::{Dialect, Feature, Hint, HintForm, Keeping, Notes, Paging, Words};
+use super::{Dialect, Feature, Hint, HintForm, Keeping, Notes, Paging, Quotas, Servers, Words};
 
 const GIB: Bytes = Bytes::gib(1);
 
@@ -28,6 +28,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     paging: Paging::Marker,
     filters: true,
     notes: Notes { ordered: Keeping::Metadata, later: Keeping::Metadata, snapshot: Keeping::Metadata },
+    most_notes: None,
     attachment_ids: true,
     hints: &[
         Hint { parameter: "sameHost", key: "same_host", form: HintForm::List },
@@ -38,4 +39,6 @@ pub(super) const DIALECT: Dialect = Dialect {
     sizes: SizeRules { min: GIB, max: Bytes::gib(1 << 20), step: GIB, default: GIB },
     per_server: None,
     refusals: &[],
+    quotas: Quotas::Storage,
+    servers: Servers::NOVA,
 };

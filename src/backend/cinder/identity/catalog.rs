@@ -15,6 +15,8 @@ pub enum Service {
     Volume,
     /// Nova.
     Compute,
+    /// What a project may have, in clouds of Synnefo.
+    Account,
 }
 
 impl Service {
@@ -24,6 +26,7 @@ impl Service {
         match self {
             Self::Volume => "volume",
             Self::Compute => "compute",
+            Self::Account => "account",
         }
     }
 
@@ -32,6 +35,7 @@ impl Service {
         match self {
             Self::Volume => &["volumev3", "block-storage", "block-store", "volumev2", "volume"],
             Self::Compute => &["compute"],
+            Self::Account => &["account"],
         }
     }
 }

@@ -20,6 +20,12 @@ pub fn read(description: Option<&str>) -> BTreeMap<String, String> {
     short.into_iter().map(|(key, value)| (format!("{OWN}{key}"), value)).collect()
 }
 
+/// Whether a note is one of the driver's own, which alone can be kept here.
+#[must_use]
+pub fn is_own(key: &str) -> bool {
+    key.starts_with(OWN)
+}
+
 /// A description with these notes. One that is empty is left out, as it says nothing.
 ///
 /// # Errors

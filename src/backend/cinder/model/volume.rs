@@ -235,6 +235,9 @@ pub struct VolumeType {
     /// What a user may know of it: zones, multiattach, replication.
     #[serde(default, deserialize_with = "lenient::texts")]
     pub extra_specs: BTreeMap<String, String>,
+    /// Whether its volumes can go from server to server (Cyclades); others say nothing of it.
+    #[serde(default, rename = "SNF:detachable")]
+    pub detachable: Option<bool>,
 }
 
 impl Listed for VolumeType {
