@@ -411,9 +411,7 @@ impl Attacher {
             content: if id.is_some() { super::content(&self.config, volume) } else { Content::Data },
             readonly: !uses::ordered(order).writes(),
             connection: match self.client.dialect().servers.serials {
-                true => {
-                    Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() }
-                }
+                true => Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() },
                 false => Connection::Nameless {
                     volume: job.volume.to_owned(),
                     disks: uses::disks_of(id.unwrap_or_default()),

@@ -34,7 +34,8 @@ impl Cloud {
         let class = Class::read(self.dialect(), &order.parameters, &order.mutable)?;
         let name = Name::new(&self.config, &order.name)?;
         let turn = self.turns.take(&format!("volume {}", name.cloud)).await;
-        let mut making = Making { cloud: self, order, class, name, made: None, failure: None, at_server: None };
+        let mut making =
+            Making { cloud: self, order, class, name, made: None, failure: None, at_server: None };
         let mut made = making.run().await;
         making.at_server = None;
         if let (Err(error), Some(own)) = (&made, &making.made)

@@ -60,7 +60,9 @@ impl Cloud {
                 (Some(server), Status::InUse | Status::Error) => {
                     if self.attacher.is_given(&volume, server)? {
                         let node = self.nodes.of(server)?;
-                        return Err(Error::precondition(format!("{node} has it: detach it first")).with("volume", id));
+                        return Err(
+                            Error::precondition(format!("{node} has it: detach it first")).with("volume", id)
+                        );
                     }
                     self.attacher.at_server(server, delete).await.map(|((), turn)| turn)
                 }
@@ -82,7 +84,9 @@ impl Cloud {
                 // It was there a moment ago: to delete what a server once had, another server has to help, and none is free.
                 Err(error) if is_gone(&error) && self.client.volume(id).await.is_ok() => {
                     let text = "the cloud has no server free that could help to delete it: try again later";
-                    Err(Error::unknown(Kind::Unavailable, text).and(error.message().to_owned()).with("volume", id))
+                    Err(Error::unknown(Kind::Unavailable, text)
+                        .and(error.message().to_owned())
+                        .with("volume", id))
                 }
                 Err(error) if is_gone(&error) => Ok(()),
                 Err(error) => Err(error.with("volume", id)),

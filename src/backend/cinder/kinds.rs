@@ -76,7 +76,9 @@ impl Cloud {
         match servers.iter().collect::<Vec<_>>().as_slice() {
             [server] => Ok(Some((**server).clone())),
             [] => refuse(format!("the order names no segment {key:?} of a server: {advice}")),
-            several => refuse(format!("the order names {} servers, not the one of the pod: {advice}", several.len())),
+            several => {
+                refuse(format!("the order names {} servers, not the one of the pod: {advice}", several.len()))
+            }
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::notes::Name;
 use super::Cloud;
+use super::notes::Name;
 
 /// So long a lost order may come true. Proxies and message queues of clouds give up earlier.
 const LATEST: Duration = Duration::from_secs(300);

@@ -139,7 +139,9 @@ impl Attacher {
             let answer = call().await;
             kept = self.queues.keep(turn);
             match answer {
-                Err(error) if error.kind() == Kind::Busy => bide(error, Kind::Busy, began, &mut pause).await?,
+                Err(error) if error.kind() == Kind::Busy => {
+                    bide(error, Kind::Busy, began, &mut pause).await?
+                }
                 answer => return answer.map(|answer| (answer, kept)),
             }
         }

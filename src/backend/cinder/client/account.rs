@@ -34,7 +34,8 @@ impl Quota {
     /// What the member has, and may have: other members' use counts against the project's limit.
     fn effective(self) -> (u64, u64) {
         let used = self.usage.saturating_add(self.pending);
-        let of_all = self.project_usage.unwrap_or(self.usage).saturating_add(self.project_pending.max(self.pending));
+        let of_all =
+            self.project_usage.unwrap_or(self.usage).saturating_add(self.project_pending.max(self.pending));
         let others = of_all.saturating_sub(used);
         let left_by_others = self.project_limit.map_or(u64::MAX, |limit| limit.saturating_sub(others));
         (used, self.limit.min(left_by_others))
@@ -64,14 +65,18 @@ impl Client {
         let mut all: BTreeMap<String, BTreeMap<String, serde_json::Value>> = answer.json()?;
         let access = self.session.access();
         let project = access.token().await?.project.clone();
-        let project = project.ok_or_else(|| answer.fault("the token is of no project, whose quota is asked for"))?;
+        let project =
+            project.ok_or_else(|| answer.fault("the token is of no project, whose quota is asked for"))?;
         let known = all.keys().cloned().collect::<Vec<_>>().join(", ");
         let missing = || -> Error {
-            answer.fault(format!("the quotas of project {project} name no {DISK:?}; there are those of {known}"))
+            answer.fault(format!(
+                "the quotas of project {project} name no {DISK:?}; there are those of {known}"
+            ))
         };
         let found = all.get_mut(&project).and_then(|own| own.remove(DISK)).ok_or_else(missing)?;
-        let quota: Quota = serde_json::from_value(found)
-            .map_err(|error| answer.fault(format!("the quota of {DISK:?} has another form than expected: {error}")))?;
+        let quota: Quota = serde_json::from_value(found).map_err(|error| {
+            answer.fault(format!("the quota of {DISK:?} has another form than expected: {error}"))
+        })?;
         Ok(quota.limits())
     }
 }
@@ -84,7 +89,8 @@ mod tests {
 
     fn limits(quota: Value) -> (Option<i64>, Option<i64>) {
         let quota: Quota = serde_json::from_value(quota).unwrap();
-        let AbsoluteLimits { max_total_volume_gigabytes: max, total_gigabytes_used: used, .. } = quota.limits();
+        let AbsoluteLimits { max_total_volume_gigabytes: max, total_gigabytes_used: used, .. } =
+            quota.limits();
         (max, used)
     }
 

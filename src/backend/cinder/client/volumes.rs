@@ -83,7 +83,9 @@ impl VolumeOrder {
         match dialect.notes.ordered {
             Keeping::Metadata if self.metadata.is_empty() => None,
             Keeping::Metadata => set("metadata", json!(self.metadata)),
-            Keeping::Description => set(dialect.words.description, json!(described::write(&self.described(dialect))?)),
+            Keeping::Description => {
+                set(dialect.words.description, json!(described::write(&self.described(dialect))?))
+            }
             Keeping::Nowhere => None,
         };
         match &self.source {

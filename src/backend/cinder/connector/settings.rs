@@ -38,9 +38,9 @@ impl Source {
 pub fn server(dialect: &Dialect, text: &str) -> Result<String, String> {
     if dialect.servers.numbered {
         let number = text.trim().parse::<u64>().ok().filter(|number| *number > 0);
-        return number
-            .map(|number| number.to_string())
-            .ok_or_else(|| format!("{text:?} is no id of a server: those of {} are whole numbers", dialect.cloud));
+        return number.map(|number| number.to_string()).ok_or_else(|| {
+            format!("{text:?} is no id of a server: those of {} are whole numbers", dialect.cloud)
+        });
     }
     let id =
         ServerId::parse(text).ok_or_else(|| format!("{text:?} is no id of a server: Nova's are UUIDs"))?;

@@ -58,11 +58,5 @@ pub(super) const DIALECT: Dialect = Dialect {
         },
     ],
     quotas: Quotas::Astakos,
-    servers: Servers {
-        numbered: true,
-        serials: false,
-        one_task: true,
-        binding: true,
-        lose_deleted: true,
-    },
+    servers: Servers { numbered: true, serials: false, one_task: true, binding: true, lose_deleted: true },
 };

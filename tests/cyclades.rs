@@ -1,0 +1,536 @@
+//! The `cinder` back end in its dialect for Cyclades, on a simulated cloud.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by panicking"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloudsim::{Config, Fate, Fault, Rule, Sim};
+use fairlead::backend::cinder::CinderBackend;
+use fairlead::backend::cinder::config::CinderConfig;
+use fairlead::backend::cinder::credentials::Source;
+use fairlead::backend::cinder::dialect::Dialect;
+use fairlead::backend::{AttachOrder, Backend, DetachOrder, GroupOrder, Page, SnapshotOrder, VolumeOrder};
+use fairlead::error::{Error, Kind, Outcome};
+use fairlead::volume::{
+    Access, AccessKind, AccessMode, Bytes, Connection, Content, FsType, MountFlags, NativeId, NodeId, Owner,
+    Parameters, SizeRange, Source as Origin, Topology, TopologyRequirement,
+};
+use tempfile::TempDir;
+
+const SERVER_KEY: &str = "csi.fairlead.dev/sky.server";
+
+struct Sky {
+    sim: Sim,
+    directory: TempDir,
+    backend: CinderBackend,
+    nodes: Vec<NodeId>,
+}
+
+impl Sky {
+    /// A cloud with servers, and a back end of its project csi.
+    async fn new(servers: usize) -> Self {
+        let sim = Sim::start(Config::cyclades()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("clouds.yaml"), sim.clouds_yaml()).unwrap();
+        let nodes = (0..servers).map(|n| {
+            let server = sim.add_server("csi", &format!("worker-{n}"));
+            format!("worker-{n};nova={server}").parse().unwrap()
+        });
+        let nodes = nodes.collect();
+        let backend = open(&directory).await;
+        Self { sim, directory, backend, nodes }
+    }
+
+    /// Another controller, or this one after a restart.
+    async fn restart(&self) -> CinderBackend {
+        open(&self.directory).await
+    }
+
+    fn server(&self, node: usize) -> String {
+        self.nodes[node].identity("nova").unwrap().to_owned()
+    }
+
+    fn count(&self, method: &str, path: &str) -> u64 {
+        let counts = self.sim.counts();
+        let of = counts.iter().filter(|(key, _)| key.starts_with(method) && key.ends_with(path));
+        of.map(|(_, count)| count.requests).sum()
+    }
+
+    /// What must never happen has not, and there is nothing but these volumes and what shows with them.
+    fn check(&self, volumes: &[&NativeId]) {
+        let cloud = self.sim.cloud();
+        assert_eq!(cloud.ledger.violations(), []);
+        let ids: Vec<_> = volumes.iter().map(|id| id.as_str()).collect();
+        let left = cloud.volumes.iter().filter(|one| !one.deleted && !ids.contains(&one.id.as_str())).count();
+        assert_eq!(left, 0);
+    }
+
+    async fn make(&self, name: &str) -> NativeId {
+        self.backend.create(&order(name, 1)).await.unwrap().id
+    }
+
+    /// The topology of some nodes, as a provisioner tells it.
+    fn places(&self, nodes: &[usize]) -> TopologyRequirement {
+        let place = |node: &usize| {
+            Topology([(SERVER_KEY.to_owned(), self.server(*node))].into_iter().chain(anywhere().0).collect())
+        };
+        let places: Vec<_> = nodes.iter().map(place).collect();
+        TopologyRequirement { requisite: places.clone(), preferred: places }
+    }
+}
+
+async fn open(directory: &TempDir) -> CinderBackend {
+    let source = Source::Clouds { file: directory.path().join("clouds.yaml"), cloud: Some("csi".to_owned()) };
+    let mut config = CinderConfig::of(Dialect::CYCLADES, source);
+    config.name_prefix = "k8s-".to_owned();
+    config.zone_key = Some("csi.fairlead.dev/sky".to_owned());
+    config.server_key = Some(SERVER_KEY.to_owned());
+    CinderBackend::open("sky", config, Arc::default()).await.unwrap()
+}
+
+fn anywhere() -> Topology {
+    Topology([("csi.fairlead.dev/sky".to_owned(), "reachable".to_owned())].into())
+}
+
+fn order(name: &str, gib: u64) -> VolumeOrder {
+    VolumeOrder {
+        name: name.to_owned(),
+        size: SizeRange::at_least(Bytes::gib(gib)),
+        source: None,
+        access: vec![access()],
+        parameters: Parameters::default(),
+        mutable: Parameters::default(),
+        topology: TopologyRequirement::default(),
+        owner: Owner {
+            claim: Some("data".to_owned()),
+            namespace: Some("shop".to_owned()),
+            volume: Some(name.to_owned()),
+        },
+    }
+}
+
+fn of_type(name: &str, kind: &str, topology: TopologyRequirement) -> VolumeOrder {
+    VolumeOrder { parameters: parameters("type", kind), topology, ..order(name, 1) }
+}
+
+fn access() -> Access {
+    let kind = AccessKind::Mount { fs: FsType::Ext4, flags: MountFlags::default() };
+    Access { kind, mode: AccessMode::SingleNodeWriter }
+}
+
+fn parameters(key: &str, value: &str) -> Parameters {
+    Parameters([(key.to_owned(), value.to_owned())].into())
+}
+
+fn writer(volume: &NativeId, node: &NodeId) -> AttachOrder {
+    AttachOrder { volume: volume.clone(), node: node.clone(), access: access(), readonly: false }
+}
+
+fn off(volume: &NativeId, node: Option<&NodeId>) -> DetachOrder {
+    DetachOrder { volume: volume.clone(), node: node.cloned(), fence: None }
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, Error>, kind: Kind) -> String {
+    told(result, kind, Outcome::Refused)
+}
+
+#[track_caller]
+fn told<T: std::fmt::Debug>(result: Result<T, Error>, kind: Kind, outcome: Outcome) -> String {
+    let error = result.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (kind, outcome), "{error:?}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn a_volume_lives_moves_and_dies() {
+    let sky = Sky::new(2).await;
+    let (first, second) = (sky.make("pvc-1").await, sky.make("pvc-2").await);
+    assert!(first.as_str().parse::<u64>().is_ok(), "{first}");
+    {
+        let cloud = sky.sim.cloud();
+        let volume = cloud.volumes.get(first.as_str()).unwrap();
+        assert_eq!(volume.name.as_deref(), Some("k8s-pvc-1"));
+        assert_eq!(volume.metadata["csi.storage.k8s.io/pvc/name"], "data");
+        assert!(volume.description.as_ref().unwrap().contains("kubernetes"), "{volume:?}");
+    }
+    let made = sky.backend.get(&first).await.unwrap();
+    assert_eq!((made.name.as_str(), made.content, made.reach), ("pvc-1", Content::New, anywhere()));
+    let one = sky.backend.attach(&writer(&first, &sky.nodes[0])).await.unwrap();
+    assert_eq!(one.connection, Connection::Nameless { volume: first.to_string(), disks: 1 });
+    let two = sky.backend.attach(&writer(&second, &sky.nodes[0])).await.unwrap();
+    assert_eq!(two.connection, Connection::Nameless { volume: second.to_string(), disks: 2 });
+    assert_eq!((one.content, one.size), (Content::New, Bytes::gib(1)));
+    let other = sky.restart().await;
+    assert_eq!(other.attach(&writer(&first, &sky.nodes[0])).await.unwrap(), one, "the same act");
+    let error = refused(other.attach(&writer(&first, &sky.nodes[1])).await, Kind::FailedPrecondition);
+    assert!(error.contains("worker-0"), "{error}");
+    // The cloud itself would delete it from under the pod.
+    let error = refused(sky.backend.delete(&first).await, Kind::FailedPrecondition);
+    assert!(error.contains("worker-0"), "{error}");
+    sky.backend.detach(&off(&first, Some(&sky.nodes[0]))).await.unwrap();
+    sky.backend.detach(&off(&first, Some(&sky.nodes[0]))).await.unwrap();
+    let moved = sky.backend.attach(&writer(&first, &sky.nodes[1])).await.unwrap();
+    assert_ne!(moved.nonce, one.nonce);
+    assert_eq!(moved.connection, Connection::Nameless { volume: first.to_string(), disks: 1 });
+    for id in [&first, &second] {
+        sky.backend.detach(&off(id, None)).await.unwrap();
+        sky.backend.delete(id).await.unwrap();
+        sky.backend.delete(id).await.unwrap();
+        refused(sky.backend.get(id).await, Kind::NotFound);
+    }
+    assert!(sky.backend.list(&Page::default()).await.unwrap().items.is_empty());
+    sky.check(&[]);
+}
+
+#[tokio::test]
+async fn a_create_that_was_cut_off_between_its_calls_is_completed() {
+    let sky = Sky::new(1).await;
+    sky.sim
+        .order(Rule::once("POST", "/volumes/{id}/metadata", Fault::Refuse(503, "later".to_owned())).times(9));
+    let cut_off = sky.backend.create(&order("pvc-1", 1)).await.unwrap_err();
+    assert_eq!(cut_off.outcome(), Outcome::Unknown, "{cut_off}");
+    assert_eq!(sky.sim.cloud().volumes.iter().count(), 1);
+    sky.sim.clear_orders();
+    let other = sky.restart().await;
+    let made = other.create(&order("pvc-1", 1)).await.unwrap();
+    assert_eq!((made.name.as_str(), made.content), ("pvc-1", Content::New));
+    let notes = sky.sim.cloud().volumes.get(made.id.as_str()).unwrap().metadata.clone();
+    assert_eq!(notes["csi.storage.k8s.io/pv/name"], "pvc-1");
+    // One of the same name that is somebody else's is not taken, whatever it lacks.
+    {
+        let mut cloud = sky.sim.cloud();
+        cloud.touch(made.id.as_str(), |volume| volume.description = Some("my own".to_owned()));
+    }
+    let another = other.create(&order("pvc-1", 1)).await.unwrap();
+    assert_ne!(another.id, made.id);
+    // The answer to an order is lost, and it was carried out.
+    sky.sim.order(Rule::once("POST", "/volumes", Fault::LoseReply));
+    let found = other.create(&order("pvc-2", 1)).await.unwrap();
+    assert_eq!(found.name, "pvc-2");
+    let named = sky.sim.cloud().volumes.iter().filter(|one| one.name.as_deref() == Some("k8s-pvc-2")).count();
+    assert_eq!(named, 1);
+}
+
+#[tokio::test]
+async fn what_a_server_once_had_is_deleted_only_where_another_helps() {
+    let sky = Sky::new(1).await;
+    let id = sky.make("pvc-1").await;
+    sky.backend.attach(&writer(&id, &sky.nodes[0])).await.unwrap();
+    sky.backend.detach(&off(&id, Some(&sky.nodes[0]))).await.unwrap();
+    let text = "No available helper server found.".to_owned();
+    sky.sim.order(Rule::once("DELETE", "/volumes/{id}", Fault::Refuse(404, text)));
+    let error = told(sky.backend.delete(&id).await, Kind::Unavailable, Outcome::Unknown);
+    assert!(error.contains("no server free") && error.contains("helper"), "{error}");
+    sky.backend.get(&id).await.unwrap();
+    sky.backend.delete(&id).await.unwrap();
+    refused(sky.backend.get(&id).await, Kind::NotFound);
+    sky.check(&[]);
+}
+
+#[tokio::test]
+async fn a_server_gets_one_volume_after_the_other_and_seven_at_most() {
+    let sky = Arc::new(Sky::new(1).await);
+    let mut ids = Vec::new();
+    for n in 0..8 {
+        ids.push(sky.make(&format!("pvc-{n}")).await);
+    }
+    sky.sim.forget_counts();
+    let tasks: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            let (sky, id) = (Arc::clone(&sky), id.clone());
+            tokio::spawn(async move { sky.backend.attach(&writer(&id, &sky.nodes[0])).await })
+        })
+        .collect();
+    let mut disks = Vec::new();
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(attachment) => match attachment.connection {
+                Connection::Nameless { disks: count, .. } => disks.push(count),
+                other => panic!("{other:?}"),
+            },
+            error => {
+                let error = refused(error, Kind::ResourceExhausted);
+                assert!(error.contains("holds 7 volumes") && error.contains("limit reached"), "{error}");
+            }
+        }
+    }
+    disks.sort_unstable();
+    assert_eq!(disks, [1, 2, 3, 4, 5, 6, 7], "each is told how many there are with it");
+    assert_eq!(sky.count("POST", "/os-volume_attachments"), 8, "none was sent before its turn");
+    for id in &ids {
+        sky.backend.detach(&off(id, Some(&sky.nodes[0]))).await.unwrap();
+    }
+    sky.check(&ids.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_is_waited_for() {
+    let sky = Arc::new(Sky::new(1).await);
+    let (id, server) = (sky.make("pvc-1").await, sky.server(0));
+    let busy = |task: Option<&str>| {
+        let task = task.map(str::to_owned);
+        sky.sim.cloud().change_server(&server, |server| server.task_state = task);
+    };
+    busy(Some("REBOOT"));
+    let attaching = {
+        let (sky, id) = (Arc::clone(&sky), id.clone());
+        tokio::spawn(async move { sky.backend.attach(&writer(&id, &sky.nodes[0])).await })
+    };
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert!(!attaching.is_finished());
+    busy(None);
+    attaching.await.unwrap().unwrap();
+    assert!(sky.count("POST", "/os-volume_attachments") >= 2);
+    busy(Some("REBOOT"));
+    let bound = of_type("pvc-2", "drbd", sky.places(&[0]));
+    let making = {
+        let sky = Arc::clone(&sky);
+        tokio::spawn(async move { sky.backend.create(&bound).await })
+    };
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert!(!making.is_finished());
+    busy(None);
+    let made = making.await.unwrap().unwrap();
+    sky.check(&[&id, &made.id]);
+}
+
+#[tokio::test]
+async fn a_volume_that_cannot_move_stays_on_its_server() {
+    let sky = Sky::new(2).await;
+    for (places, part) in [
+        (TopologyRequirement::default(), "no segment"),
+        (sky.places(&[0, 1]), "2 servers"),
+        (TopologyRequirement { requisite: vec![anywhere()], preferred: vec![] }, "no segment"),
+    ] {
+        let error =
+            refused(sky.backend.create(&of_type("pvc-1", "drbd", places)).await, Kind::InvalidArgument);
+        for part in [part, "drbd", "WaitForFirstConsumer", "--strict-topology"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+    let ordered = of_type("pvc-1", "drbd", sky.places(&[1]));
+    let made = sky.backend.create(&ordered).await.unwrap();
+    assert_eq!(made.reach.0[SERVER_KEY], sky.server(1));
+    assert!(made.attached.is_empty(), "nobody has been given it");
+    assert_eq!(sky.sim.cloud().ledger.holders(made.id.as_str()), [sky.server(1)]);
+    assert_eq!(sky.restart().await.create(&of_type("pvc-1", "2", sky.places(&[1]))).await.unwrap(), made);
+    let elsewhere = of_type("pvc-1", "drbd", sky.places(&[0]));
+    refused(sky.backend.create(&elsewhere).await, Kind::AlreadyExists);
+
+    let error = refused(sky.backend.attach(&writer(&made.id, &sky.nodes[0])).await, Kind::FailedPrecondition);
+    assert!(error.contains("stay with the server") && error.contains("worker-0"), "{error}");
+    let one = sky.backend.attach(&writer(&made.id, &sky.nodes[1])).await.unwrap();
+    assert_eq!(one.connection, Connection::Nameless { volume: made.id.to_string(), disks: 1 });
+    assert_eq!(one.content, Content::New);
+    assert_eq!(sky.restart().await.attach(&writer(&made.id, &sky.nodes[1])).await.unwrap(), one);
+    let otherwise = AttachOrder { readonly: true, ..writer(&made.id, &sky.nodes[1]) };
+    refused(sky.backend.attach(&otherwise).await, Kind::AlreadyExists);
+    assert_eq!(sky.backend.get(&made.id).await.unwrap().attached, [sky.nodes[1].clone()]);
+    let error = refused(sky.backend.delete(&made.id).await, Kind::FailedPrecondition);
+    assert!(error.contains("worker-1"), "{error}");
+    for _ in 0..2 {
+        sky.backend.detach(&off(&made.id, Some(&sky.nodes[1]))).await.unwrap();
+    }
+    assert!(sky.backend.get(&made.id).await.unwrap().attached.is_empty());
+    assert_eq!(sky.sim.cloud().ledger.holders(made.id.as_str()), [sky.server(1)], "its server has it still");
+    let again = sky.backend.attach(&writer(&made.id, &sky.nodes[1])).await.unwrap();
+    assert_ne!(again.nonce, one.nonce, "another act");
+    sky.backend.detach(&off(&made.id, None)).await.unwrap();
+    sky.backend.delete(&made.id).await.unwrap();
+    refused(sky.backend.get(&made.id).await, Kind::NotFound);
+    assert!(sky.sim.cloud().servers.get(&sky.server(1)).unwrap().disks.is_empty());
+    sky.check(&[]);
+}
+
+#[tokio::test]
+async fn a_second_volume_of_a_name_that_nobody_was_given_goes_also_where_it_cannot_move() {
+    let sky = Sky::new(1).await;
+    let ordered = of_type("pvc-1", "drbd", sky.places(&[0]));
+    let made = sky.backend.create(&ordered).await.unwrap();
+    // Another controller's order that landed late.
+    {
+        let mut cloud = sky.sim.cloud();
+        let mut twin = cloud.volumes.get(made.id.as_str()).unwrap().clone();
+        twin.id = "999".to_owned();
+        twin.created += Duration::from_secs(1);
+        (twin.status, twin.kind, twin.server, twin.written) = ("available", "1".to_owned(), None, false);
+        cloud.volumes.insert(twin);
+    }
+    assert_eq!(sky.restart().await.create(&ordered).await.unwrap(), made);
+    sky.check(&[&made.id]);
+    // Two controllers that order at once.
+    let (ordered, other) = (of_type("pvc-2", "drbd", sky.places(&[0])), sky.restart().await);
+    let (one, two) = tokio::join!(sky.backend.create(&ordered), other.create(&ordered));
+    let two = two.unwrap();
+    assert_eq!(one.unwrap(), two);
+    sky.check(&[&made.id, &two.id]);
+    assert_eq!(sky.sim.cloud().servers.get(&sky.server(0)).unwrap().disks.len(), 2);
+}
+
+#[tokio::test]
+async fn types_are_known_by_name_and_number() {
+    let sky = Sky::new(1).await;
+    for kind in ["archipelago", "1"] {
+        let name = format!("pvc-{kind}");
+        let made = sky.backend.create(&of_type(&name, kind, TopologyRequirement::default())).await.unwrap();
+        assert_eq!(sky.sim.cloud().volumes.get(made.id.as_str()).unwrap().kind, "1");
+        // Without a type it is the only one that can move.
+        assert_eq!(sky.backend.create(&order(&name, 1)).await.unwrap(), made);
+        let other = of_type(&name, "drbd", sky.places(&[0]));
+        refused(sky.backend.create(&other).await, Kind::AlreadyExists);
+    }
+    let error = refused(
+        sky.backend.create(&of_type("pvc-x", "ssd", TopologyRequirement::default())).await,
+        Kind::InvalidArgument,
+    );
+    assert!(error.contains("\"ssd\"") && error.contains("archipelago, drbd"), "{error}");
+    let second = {
+        let mut cloud = sky.sim.cloud();
+        let mut kind = cloud.config.types[0].clone();
+        (kind.id, kind.name) = ("3".to_owned(), "vlmc".to_owned());
+        cloud.config.types.push(kind);
+        drop(cloud);
+        sky.restart().await
+    };
+    let error = refused(second.create(&order("pvc-y", 1)).await, Kind::InvalidArgument);
+    assert!(error.contains("archipelago, drbd, vlmc"), "{error}");
+}
+
+#[tokio::test]
+async fn quotas_are_counted_before_the_call() {
+    let sky = Sky::new(1).await;
+    sky.backend.create(&order("pvc-1", 90)).await.unwrap();
+    sky.sim.forget_counts();
+    let error = refused(sky.backend.create(&order("pvc-2", 11)).await, Kind::ResourceExhausted);
+    assert!(error.contains("90 of 100 GiB") && error.contains("11 GiB"), "{error}");
+    assert_eq!(sky.count("POST", "/volumes"), 0);
+    let capacity = sky.backend.capacity(&Parameters::default(), None).await.unwrap();
+    assert_eq!((capacity.available, capacity.largest), (Bytes::gib(10), Bytes::gib(10)));
+    // The project's other members count too.
+    sky.sim.cloud().config.projects[0].quotas.insert("project cyclades.disk".to_owned(), 95 << 30);
+    let error = refused(sky.backend.create(&order("pvc-2", 6)).await, Kind::ResourceExhausted);
+    assert!(error.contains("90 of 95 GiB"), "{error}");
+    refused(sky.backend.create(&order("pvc-2", 201)).await, Kind::OutOfRange);
+    // Where the quotas cannot be had, the cloud's own refusal tells.
+    sky.sim.order(Rule::once("GET", "/quotas", Fault::Refuse(503, "later".to_owned())).times(9));
+    let error = refused(sky.backend.create(&order("pvc-2", 6)).await, Kind::ResourceExhausted);
+    assert!(error.contains("Available: 5GB"), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_is_not_asked_for_again_and_again() {
+    let sky = Sky::new(1).await;
+    let id = sky.make("pvc-1").await;
+    sky.sim.expire_tokens();
+    sky.sim.forget_counts();
+    for _ in 0..5 {
+        let error = told(sky.backend.get(&id).await, Kind::Unauthenticated, Outcome::Unknown);
+        assert!(!error.contains("sim-password"), "{error}");
+        told(sky.backend.ready().await, Kind::Unauthenticated, Outcome::Unknown);
+    }
+    assert!(sky.count("POST", "/tokens") <= 2, "{:?}", sky.sim.counts());
+}
+
+#[tokio::test]
+async fn what_the_cloud_cannot_do_is_refused_and_not_advertised() {
+    let sky = Sky::new(1).await;
+    let id = sky.make("pvc-1").await;
+    let can = sky.backend.capabilities();
+    assert!(!can.snapshots && !can.clones && !can.group_snapshots && !can.multi_attach && !can.raw);
+    assert_eq!(can.expansion, fairlead::backend::Expansion::Never);
+    let bigger = SizeRange::at_least(Bytes::gib(2));
+    refused(sky.backend.expand(&id, bigger).await, Kind::Unsupported);
+    let copy = VolumeOrder { source: Some(Origin::Volume(id.clone())), ..order("pvc-2", 1) };
+    refused(sky.backend.create(&copy).await, Kind::Unsupported);
+    let cut = SnapshotOrder { name: "s".to_owned(), volume: id.clone(), parameters: Parameters::default() };
+    refused(sky.backend.create_snapshot(&cut).await, Kind::Unsupported);
+    let group =
+        GroupOrder { name: "g".to_owned(), volumes: vec![id.clone()], parameters: Parameters::default() };
+    assert!(sky.backend.create_group(&group).await.is_err());
+    for (key, value) in [("imageID", "blank"), ("availability", "nova"), ("sameHost", "1")] {
+        refused(sky.backend.check_parameters(&parameters(key, value)), Kind::InvalidArgument);
+    }
+    refused(sky.backend.modify(&id, &parameters("type", "drbd")).await, Kind::Unsupported);
+    sky.backend.modify(&id, &parameters("metadata", "tier=gold")).await.unwrap();
+    assert_eq!(sky.sim.cloud().volumes.get(id.as_str()).unwrap().metadata["tier"], "gold");
+}
+
+#[tokio::test]
+async fn a_volume_has_room_for_ten_notes() {
+    let sky = Sky::new(8).await;
+    let notes = |count: usize| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+    let mut many = order("pvc-1", 1);
+    many.mutable = parameters("metadata", &notes(6));
+    let error = refused(sky.backend.create(&many).await, Kind::InvalidArgument);
+    assert!(error.contains("it can have 10"), "{error}");
+    assert_eq!(sky.sim.cloud().volumes.iter().count(), 0, "nothing was begun");
+    many.mutable = parameters("metadata", &notes(3));
+    let id = sky.backend.create(&many).await.unwrap().id;
+    // What is noted of each server's use does not add up.
+    for node in &sky.nodes {
+        let reader = AttachOrder { readonly: true, ..writer(&id, node) };
+        let attached = sky.backend.attach(&reader).await.unwrap();
+        assert!(attached.readonly);
+        sky.backend.detach(&off(&id, Some(node))).await.unwrap();
+    }
+    let kept = sky.sim.cloud().volumes.get(id.as_str()).unwrap().metadata.clone();
+    assert!(
+        kept.len() <= 10 && kept["k2"] == "v" && kept["csi.storage.k8s.io/pvc/name"] == "data",
+        "{kept:?}"
+    );
+    assert_eq!(sky.backend.get(&id).await.unwrap().name, "pvc-1");
+}
+
+#[tokio::test]
+async fn what_others_deleted_is_gone_although_it_is_shown() {
+    let sky = Sky::new(1).await;
+    let (id, lost) = (sky.make("pvc-1").await, sky.make("pvc-2").await);
+    {
+        let mut cloud = sky.sim.cloud();
+        cloud.touch(id.as_str(), |volume| (volume.status, volume.deleted) = ("deleted", true));
+    }
+    refused(sky.backend.get(&id).await, Kind::NotFound);
+    refused(sky.backend.attach(&writer(&id, &sky.nodes[0])).await, Kind::NotFound);
+    sky.backend.detach(&off(&id, Some(&sky.nodes[0]))).await.unwrap();
+    sky.backend.delete(&id).await.unwrap();
+    for id in ["none", "12345"] {
+        let id: NativeId = id.parse().unwrap();
+        refused(sky.backend.get(&id).await, Kind::NotFound);
+        refused(sky.backend.attach(&writer(&id, &sky.nodes[0])).await, Kind::NotFound);
+        sky.backend.delete(&id).await.unwrap();
+    }
+    assert_ne!(sky.make("pvc-1").await, id, "its name is free again");
+    // The cloud loses a volume where an attach fails badly.
+    let fate = Fate { fails: Some(String::new()), vanishes: true, ..Fate::default() };
+    sky.sim.order(Rule::fate("POST", "/os-volume_attachments", fate));
+    refused(sky.backend.attach(&writer(&lost, &sky.nodes[0])).await, Kind::NotFound);
+    // A server that is no more.
+    let server = sky.server(0);
+    sky.sim.cloud().drop_server(&server);
+    let other = sky.make("pvc-3").await;
+    refused(sky.backend.attach(&writer(&other, &sky.nodes[0])).await, Kind::NotFound);
+    sky.backend.detach(&off(&other, Some(&sky.nodes[0]))).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_attach_that_fails_is_ordered_again() {
+    let sky = Sky::new(1).await;
+    let id = sky.make("pvc-1").await;
+    let fate = Fate { fails: Some(String::new()), ..Fate::default() };
+    sky.sim.order(Rule::fate("POST", "/os-volume_attachments", fate));
+    sky.backend.attach(&writer(&id, &sky.nodes[0])).await.unwrap();
+    let fate = Fate { fails: Some(String::new()), ..Fate::default() };
+    sky.sim.order(Rule::fate("DELETE", "/os-volume_attachments/{id}", fate));
+    sky.backend.detach(&off(&id, Some(&sky.nodes[0]))).await.unwrap();
+    assert!(sky.sim.cloud().ledger.holders(id.as_str()).is_empty());
+    sky.check(&[&id]);
+}
