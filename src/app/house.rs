@@ -250,6 +250,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_cloud_whose_disks_say_nothing_gets_what_its_nodes_need() {
+        let text = "endpoint: unix:///run/x/csi.sock\nbackends: {sky: {kind: cinder, dialect: cyclades, cloud: s}, east: {kind: cinder}}\n";
+        let config = crate::config::parse(
+            "f.yaml",
+            text.as_bytes(),
+            &crate::config::Overrides::default(),
+            &crate::config::ProcessEnvironment,
+        )
+        .unwrap();
+        let settings = |at: usize| {
+            let (name, BackendConfig::Cinder(settings)) = &config.backends[at] else { panic!() };
+            zoned(&config, name, settings)
+        };
+        let sky = settings(0);
+        assert_eq!(sky.server_key.as_deref(), Some("csi.fairlead.dev/sky.server"));
+        assert_eq!(sky.node.state.as_deref(), Some(Path::new("/run/x")));
+        let east = settings(1);
+        assert_eq!((east.server_key, east.node.state), (None, None));
+    }
+
+    #[test]
     fn all_missing_tools_are_named_at_once() {
         assert!(require(&[]).is_ok());
         let missing =

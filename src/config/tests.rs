@@ -518,3 +518,28 @@ fn what_the_nodes_of_a_cloud_read_is_checked() {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
 }
+
+#[test]
+fn the_nodes_of_a_cloud_with_numbers_have_numbers() {
+    use crate::backend::cinder::dialect::Dialect;
+    let read = |server: &str| {
+        let text =
+            format!("backends: {{sky: {{kind: cinder, dialect: cyclades, node: {{server: {server}}}}}}}\n");
+        let BackendConfig::Cinder(config) = good(&text).backends.remove(0).1 else { panic!() };
+        config
+    };
+    for server in ["42", "'42'"] {
+        let config = read(server);
+        assert_eq!((config.dialect, config.node.server.as_deref()), (Dialect::CYCLADES, Some("42")));
+        assert_eq!(config.sizes.max, Bytes::gib(200));
+    }
+    let found = faults(
+        "backends: {sky: {kind: cinder, dialect: cyclades, node: {server: snf-42}}, moon: {kind: cinder, dialect: klingon}}\n",
+    );
+    let text = found.join("\n");
+    for part in
+        ["\"snf-42\" is no id of a server: those of Cyclades are whole numbers", "\"klingon\"", "cyclades"]
+    {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}

@@ -12,6 +12,8 @@ use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::{Bytes, Volume};
 
 use super::attach::Turn;
+use super::dialect::Keeping;
+use super::model::described;
 use super::notes::{self, Name, Notes};
 use super::parameters::Class;
 use super::twins::{self, Twins};
@@ -256,15 +258,20 @@ impl Making<'_> {
         notes
     }
 
-    /// What has still to be noted about it, where that is done only once it is there.
+    /// What has still to be noted about it, where that is done only once it is there. What an order's description already
+    /// says of a volume is never said anew: it tells what the volume is, not what is asked for now.
     fn missing(&self, volume: &model::Volume) -> Notes {
         let keeping = self.cloud.dialect().notes;
-        if keeping.ordered == keeping.later {
-            return Notes::new();
-        }
         let mut notes = self.notes(self.origin().as_ref());
-        notes.retain(|key, _| !volume.metadata.contains_key(key));
-        notes
+        let late = match (keeping.ordered, keeping.later) {
+            (Keeping::Nowhere, _) => self.name.lacks(&volume.metadata),
+            (Keeping::Description, Keeping::Metadata) => {
+                notes.retain(|key, _| !described::is_own(key) && !volume.metadata.contains_key(key));
+                true
+            }
+            _ => false,
+        };
+        if late { notes } else { Notes::new() }
     }
 
     /// What it is made from, by the order alone.

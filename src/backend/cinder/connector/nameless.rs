@@ -27,7 +27,7 @@ use crate::backend::cinder::config::CinderConfig;
 use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::host::disks::{Disk, Disks};
-use crate::host::{kernel, uevent};
+use crate::host::{files, kernel, uevent};
 use crate::volume::{
     Attachment, Bytes, Connection, Content, Health, HealthFault, HealthStatus, Mark, NativeId,
 };
@@ -79,12 +79,30 @@ impl NamelessConnector {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The disks that could be volumes: those that links in the operator's directory lead to, where there is one, else all.
+    async fn disks(&self) -> Result<Vec<Disk>> {
+        let Some(directory) = &self.config.node.by_id else {
+            let mut disks = self.disks.list().await?;
+            disks.retain(is_disk);
+            return Ok(disks);
+        };
+        let listed = directory.clone();
+        let names = tokio::task::spawn_blocking(move || files::names(&listed)).await;
+        let names =
+            names.map_err(|error| Error::internal("a directory cannot be read").caused_by(error))??;
+        let mut disks = Vec::new();
+        for name in names {
+            disks.extend(self.disks.linked(&directory.join(name)).await?);
+        }
+        Ok(disks)
+    }
+
     /// All whole disks with what is known of them, for one who looks for this volume's.
     async fn survey(&self, volume: &NativeId) -> Result<Vec<Seen>> {
         let others: Vec<Key> =
             self.known().iter().filter(|(id, _)| *id != volume).map(|(_, key)| key.clone()).collect();
         let mut seen = Vec::new();
-        for mut disk in self.disks.list().await?.into_iter().filter(is_disk) {
+        for mut disk in self.disks().await? {
             let taken = others.contains(&key(&disk));
             let glance = match disk.partitions {
                 true => None,
@@ -212,7 +230,7 @@ impl NamelessConnector {
 
     /// Volumes that this node can have: the disks of a server, less those that are others'.
     async fn room(&self) -> Result<u32> {
-        let others = self.disks.list().await?.into_iter().filter(|disk| is_disk(disk) && disk.partitions);
+        let others = self.disks().await?.into_iter().filter(|disk| disk.partitions);
         // The server's own disk counts also where it has no partitions.
         let others = u32::try_from(others.count()).unwrap_or(u32::MAX).max(1);
         let room = DISKS.saturating_sub(others);
@@ -300,7 +318,7 @@ impl Connector for NamelessConnector {
     /// There is no record but that of an interrupted mkfs, on this node alone.
     async fn content(&self, volume: &NativeId) -> Result<Option<Content>> {
         let Some(begun) = self.begun.read(volume)? else { return Ok(None) };
-        let there = self.disks.list().await?.iter().any(|disk| key(disk) == begun);
+        let there = self.disks().await?.iter().any(|disk| key(disk) == begun);
         Ok(there.then_some(Content::Formatting))
     }
 

@@ -60,3 +60,32 @@ pub(super) const DIALECT: Dialect = Dialect {
     quotas: Quotas::Astakos,
     servers: Servers { numbered: true, serials: false, one_task: true, binding: true, lose_deleted: true },
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_mean_what_they_say() {
+        let busy = "Cannot perform 'ATTACH_VOLUME' action while there is a pending 'REBOOT'.";
+        assert_eq!(DIALECT.meaning(400, busy), Some((Kind::Busy, Outcome::Unknown)));
+        for (text, kind) in [
+            ("API endpoint not found", Kind::Unsupported),
+            ("Invalid volume ID 'x'", Kind::NotFound),
+            ("Volume '44' has been deleted.", Kind::NotFound),
+            ("Volume '44' is not attached to server '42'", Kind::NotFound),
+            ("Cannot attach volume while volume is in 'DETACHING' status", Kind::FailedPrecondition),
+        ] {
+            assert_eq!(DIALECT.meaning(400, text), Some((kind, Outcome::Refused)), "{text}");
+            assert_eq!(DIALECT.meaning(503, text), None, "{text}");
+        }
+        assert_eq!(DIALECT.meaning(400, "Volume size is required."), None);
+    }
+
+    #[test]
+    fn ids_are_numbers() {
+        assert_eq!(DIALECT.id("44"), serde_json::json!(44));
+        assert_eq!(DIALECT.id("x"), serde_json::json!("x"));
+        assert_eq!(Dialect::OPENSTACK.id("44"), serde_json::json!("44"));
+    }
+}

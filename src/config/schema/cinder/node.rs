@@ -10,7 +10,7 @@ use crate::document::section::Section;
 pub(super) fn read(parent: &mut Section<'_>, dialect: &Dialect) -> NodeSettings {
     let mut settings = NodeSettings::default();
     let Some(mut section) = parent.section("node") else { return settings };
-    settings.server = section.parsed("server", |text: &str| server(dialect, text)).map(|found| found.value);
+    settings.server = section.number_or_text("server", |text| server(dialect, text)).map(|found| found.value);
     settings.zone = section.parsed("zone", plain).map(|found| found.value);
     settings.by_id = section.parsed("byId", values::absolute).map(|found| found.value);
     if let Some(found) = section.parsed("metadataUrl", plain_http) {
