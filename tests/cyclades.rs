@@ -399,14 +399,13 @@ async fn types_are_known_by_name_and_number() {
         Kind::InvalidArgument,
     );
     assert!(error.contains("\"ssd\"") && error.contains("archipelago, drbd"), "{error}");
-    let second = {
+    {
         let mut cloud = sky.sim.cloud();
         let mut kind = cloud.config.types[0].clone();
         (kind.id, kind.name) = ("3".to_owned(), "vlmc".to_owned());
         cloud.config.types.push(kind);
-        drop(cloud);
-        sky.restart().await
-    };
+    }
+    let second = sky.restart().await;
     let error = refused(second.create(&order("pvc-y", 1)).await, Kind::InvalidArgument);
     assert!(error.contains("archipelago, drbd, vlmc"), "{error}");
 }

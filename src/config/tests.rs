@@ -533,6 +533,9 @@ fn the_nodes_of_a_cloud_with_numbers_have_numbers() {
         assert_eq!((config.dialect, config.node.server.as_deref()), (Dialect::CYCLADES, Some("42")));
         assert_eq!(config.sizes.max, Bytes::gib(200));
     }
+    let example = good(include_str!("../../docs/cyclades.example.yaml"));
+    let BackendConfig::Cinder(config) = &example.backends[0].1 else { panic!() };
+    assert_eq!((config.dialect, config.volume_type.as_deref()), (Dialect::CYCLADES, Some("archipelago")));
     let found = faults(
         "backends: {sky: {kind: cinder, dialect: cyclades, node: {server: snf-42}}, moon: {kind: cinder, dialect: klingon}}\n",
     );

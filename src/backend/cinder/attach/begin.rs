@@ -140,7 +140,7 @@ impl Attacher {
             kept = self.queues.keep(turn);
             match answer {
                 Err(error) if error.kind() == Kind::Busy => {
-                    bide(error, Kind::Busy, began, &mut pause).await?
+                    bide(error, Kind::Busy, began, &mut pause).await?;
                 }
                 answer => return answer.map(|answer| (answer, kept)),
             }

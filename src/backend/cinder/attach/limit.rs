@@ -97,7 +97,7 @@ impl Limits {
         {
             return Ok(limit);
         }
-        let limit = property(&self.client.server(server).await?).or(self.client.dialect().per_server);
+        let limit = property(&self.client.server(server).await?).or_else(|| self.client.dialect().per_server);
         count.property = Some((Instant::now(), limit));
         Ok(limit)
     }

@@ -249,6 +249,10 @@ impl Connector for NamelessConnector {
             }
         };
         let server = self.server.get_or_try_init(learn).await?;
+        let there: Vec<Key> = self.disks().await?.iter().map(key).collect();
+        if let Err(error) = self.begun.sweep(&there) {
+            tracing::warn!(error = %error.chain(), "notes of disks that are gone stay behind");
+        }
         Ok(Presence {
             identity: Some((IDENTITY.to_owned(), server.clone())),
             topology: self.config.place_of_server(server),

@@ -63,6 +63,22 @@ impl Begun {
         Ok((note.boot == kernel::boot_id()?).then_some((note.disk, Some(note.sequence))))
     }
 
+    /// Forgets the notes of all disks but these: a disk that has gone never comes back as the same.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read, or a note not be removed.
+    pub(super) fn sweep(&self, there: &[Key]) -> Result<()> {
+        let Some(directory) = &self.0 else { return Ok(()) };
+        for name in files::names(directory)? {
+            let volume = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX));
+            let Some(volume) = volume.and_then(|volume| volume.parse().ok()) else { continue };
+            if !self.read(&volume)?.is_some_and(|key| there.contains(&key)) {
+                self.remove(&volume)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets it, durably.
     ///
     /// # Errors
@@ -92,7 +108,12 @@ mod tests {
             std::fs::write(&path, other).unwrap();
             assert_eq!(begun.read(&volume).unwrap(), None);
         }
-        begun.remove(&volume).unwrap();
+        begun.write(&volume, &key).unwrap();
+        std::fs::write(place.path().join("csi.sock"), "").unwrap();
+        begun.sweep(&[("vdb".to_owned(), Some(7)), key.clone()]).unwrap();
+        assert!(path.exists());
+        begun.sweep(&[("vdc".to_owned(), Some(8))]).unwrap();
+        assert!(!path.exists() && place.path().join("csi.sock").exists());
         begun.remove(&volume).unwrap();
         // A kernel that does not count disks, and a node without a directory, keep none.
         begun.write(&volume, &("vdc".to_owned(), None)).unwrap();
