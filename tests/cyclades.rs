@@ -8,7 +8,7 @@
     reason = "a test ends by panicking"
 )]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,12 +93,16 @@ impl Sky {
 }
 
 async fn open(directory: &TempDir) -> CinderBackend {
-    let source = Source::Clouds { file: directory.path().join("clouds.yaml"), cloud: Some("csi".to_owned()) };
+    try_open(directory.path().to_owned()).await.unwrap()
+}
+
+async fn try_open(directory: PathBuf) -> Result<CinderBackend, Error> {
+    let source = Source::Clouds { file: directory.join("clouds.yaml"), cloud: Some("csi".to_owned()) };
     let mut config = CinderConfig::of(Dialect::CYCLADES, source);
     config.name_prefix = "k8s-".to_owned();
     config.zone_key = Some("csi.fairlead.dev/sky".to_owned());
     config.server_key = Some(SERVER_KEY.to_owned());
-    CinderBackend::open("sky", config, Arc::default()).await.unwrap()
+    CinderBackend::open("sky", config, Arc::default()).await
 }
 
 fn anywhere() -> Topology {
@@ -631,4 +635,171 @@ async fn two_new_volumes_of_one_size_that_come_at_once_are_refused_until_one_is_
         sky.backend.detach(&off(id, None)).await.unwrap();
     }
     sky.check(&[&one, &two]);
+}
+
+/// Numbers that look random, and are the same for a seed.
+#[derive(Clone)]
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// A process that is killed now and then: whoever it worked for asks its successor.
+struct Seat {
+    directory: TempDir,
+    backend: tokio::sync::RwLock<Arc<CinderBackend>>,
+    storm: std::sync::atomic::AtomicBool,
+}
+
+impl Seat {
+    fn storms(&self) -> bool {
+        self.storm.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    async fn restart(&self) {
+        // In a storm the new process may not get through to the cloud.
+        let opened = tokio::spawn(try_open(self.directory.path().to_owned())).await.unwrap();
+        if let Ok(backend) = opened {
+            *self.backend.write().await = Arc::new(backend);
+        }
+    }
+
+    /// Asks until it is answered. A call in a storm is cut off where it takes long, as a process that is killed cuts it off.
+    async fn insist<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        dice: &mut Dice,
+        call: impl Fn(Arc<CinderBackend>) -> F,
+    ) -> Result<T, Error> {
+        let began = std::time::Instant::now();
+        loop {
+            let backend = Arc::clone(&*self.backend.read().await);
+            let patience = if self.storms() { 200 + dice.below(4000) } else { 60_000 };
+            match tokio::time::timeout(Duration::from_millis(patience), call(backend)).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) if error.outcome() == Outcome::Refused => return Err(error),
+                Ok(Err(error)) => assert!(began.elapsed() < Duration::from_secs(120), "{error:?}"),
+                Err(_) => self.restart().await,
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// One volume's life, again and again.
+async fn lives(seat: Arc<Seat>, nodes: Vec<NodeId>, places: Vec<TopologyRequirement>, number: usize) -> u64 {
+    let mut dice = Dice(number as u64);
+    let mut calls = 0;
+    for round in 0..4 {
+        let name = format!("pvc-{number}-{round}");
+        // Every third cannot move.
+        let bound = (number % 3 == 0).then(|| number / 3);
+        let ordered = match bound {
+            Some(node) => of_type(&name, "drbd", places[node].clone()),
+            None => order(&name, 1),
+        };
+        let made = seat.insist(&mut dice, |backend| {
+            let ordered = ordered.clone();
+            async move { backend.create(&ordered).await }
+        });
+        let made = made.await.unwrap();
+        for _ in 0..2 {
+            let node = &nodes[bound.unwrap_or(dice.below(nodes.len() as u64) as usize)];
+            let attached = seat.insist(&mut dice, |backend| {
+                let attach = writer(&made.id, node);
+                async move { backend.attach(&attach).await }
+            });
+            match attached.await {
+                Ok(attachment) => assert_eq!(attachment.content, Content::New),
+                // It is full.
+                Err(error) => assert_eq!(error.kind(), Kind::ResourceExhausted, "{error:?}"),
+            }
+            let detached = seat.insist(&mut dice, |backend| {
+                let detach = off(&made.id, Some(node));
+                async move { backend.detach(&detach).await }
+            });
+            detached.await.unwrap();
+            calls += 2;
+        }
+        let deleted = seat.insist(&mut dice, |backend| {
+            let id = made.id.clone();
+            async move { backend.delete(&id).await }
+        });
+        deleted.await.unwrap();
+        calls += 2;
+    }
+    calls
+}
+
+/// Something that goes wrong.
+fn fault(dice: &mut Dice) -> Rule {
+    let fails = || Fate { fails: Some(String::new()), ..Fate::default() };
+    let later = || Fault::Refuse(503, "later".to_owned());
+    let rules = [
+        Rule::once("POST", "/volumes", Fault::LoseReply),
+        Rule::once("POST", "/volumes", Fault::Late(400)),
+        Rule::once("POST", "/volumes", Fault::Drop),
+        Rule::once("POST", "/volumes/{id}/metadata", Fault::LoseReply),
+        Rule::once("POST", "/volumes/{id}/metadata", later()),
+        Rule::once("POST", "/os-volume_attachments", Fault::LoseReply),
+        Rule::once("POST", "/os-volume_attachments", Fault::Late(300)),
+        Rule::once("POST", "/os-volume_attachments", Fault::GatewayTimeout(300)),
+        Rule::fate("POST", "/os-volume_attachments", fails()),
+        Rule::once("DELETE", "/os-volume_attachments/{id}", Fault::LoseReply),
+        Rule::fate("DELETE", "/os-volume_attachments/{id}", fails()),
+        Rule::once("DELETE", "/volumes/{id}", Fault::LoseReply),
+        Rule::once("DELETE", "/volumes/{id}", Fault::Refuse(404, "No available helper server.".to_owned())),
+        Rule::once("GET", "", later()),
+        Rule::once("GET", "", Fault::Truncate),
+        Rule::once("GET", "", Fault::Html(502)),
+    ];
+    rules[dice.below(rules.len() as u64) as usize].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_left_in_a_storm() {
+    let sky = Sky::new(3).await;
+    let (nodes, sim) = (sky.nodes.clone(), &sky.sim);
+    let places: Vec<_> = (0..3).map(|node| sky.places(&[node])).collect();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("clouds.yaml"), sim.clouds_yaml()).unwrap();
+    let backend = tokio::sync::RwLock::new(Arc::new(open(&directory).await));
+    let seat = Arc::new(Seat { directory, backend, storm: true.into() });
+    let mut workers = tokio::task::JoinSet::new();
+    for number in 0..9 {
+        workers.spawn(lives(Arc::clone(&seat), nodes.clone(), places.clone(), number));
+    }
+    let (mut dice, began, mut faults) = (Dice(7), std::time::Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(12) {
+        sim.order(fault(&mut dice));
+        faults += 1;
+        tokio::time::sleep(Duration::from_millis(60 + dice.below(200))).await;
+    }
+    sim.clear_orders();
+    seat.storm.store(false, std::sync::atomic::Ordering::Relaxed);
+    seat.restart().await;
+    let mut calls = 0;
+    while let Some(done) = workers.join_next().await {
+        calls += done.unwrap();
+    }
+    assert_eq!((calls, faults > 50), (9 * 4 * 6, true));
+    // An order that was carried out late, of a volume that was gone again by then, is found by the next one of its name.
+    let backend = Arc::clone(&*seat.backend.read().await);
+    for number in 0..9 {
+        for round in 0..4 {
+            let name = format!("pvc-{number}-{round}");
+            let ordered = match number % 3 == 0 {
+                true => of_type(&name, "drbd", places[number / 3].clone()),
+                false => order(&name, 1),
+            };
+            let made = backend.create(&ordered).await.unwrap();
+            backend.delete(&made.id).await.unwrap();
+        }
+    }
+    eprintln!("{calls} calls, {faults} faults, {:.1?}", began.elapsed());
+    sky.check(&[]);
+    assert!(sim.cloud().servers.iter().all(|server| server.disks.is_empty()));
 }

@@ -7,8 +7,6 @@
 mod finder;
 mod identity;
 mod nameless;
-#[cfg(test)]
-mod rig;
 mod room;
 pub mod settings;
 #[cfg(test)]

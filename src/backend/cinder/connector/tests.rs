@@ -1,9 +1,11 @@
 //! On made-up trees; whole disks in a virtual machine are tested in tests/vm.
 
+pub(super) mod rig;
+
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use self::rig::Rig;
 use super::finder::{Found, Wanted};
-use super::rig::Rig;
 use super::*;
 use crate::host::disks::Identifier;
 

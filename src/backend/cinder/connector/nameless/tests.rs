@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 
-use super::super::rig::Rig;
+use super::super::tests::rig::Rig;
 use super::*;
 use crate::host::{Host as _, Linux};
 use crate::volume::FsType;

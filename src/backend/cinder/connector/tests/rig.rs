@@ -11,13 +11,13 @@ use crate::host::loopdev::{self, LoopDevice};
 /// What a disk has where nothing else is said.
 const SIZE: u64 = 16 << 20;
 
-pub(super) struct Rig {
+pub(in crate::backend::cinder::connector) struct Rig {
     place: tempfile::TempDir,
     loops: Vec<LoopDevice>,
 }
 
 impl Rig {
-    pub(super) fn new() -> Self {
+    pub(in crate::backend::cinder::connector) fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "this test binds loop devices: run it as root");
         let place = tempfile::tempdir().unwrap();
         for directory in ["sys/block", "sys/dev/block", "sys/bus/virtio", "dev", "by-id", "state"] {
@@ -26,26 +26,26 @@ impl Rig {
         Self { place, loops: Vec::new() }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::backend::cinder::connector) fn path(&self) -> &Path {
         self.place.path()
     }
 
-    pub(super) fn disks(&self) -> Disks {
+    pub(in crate::backend::cinder::connector) fn disks(&self) -> Disks {
         Disks::at(&self.path().join("sys"), &self.path().join("dev"))
     }
 
     /// The device number of the disk that was plugged in as the n-th, from 0.
-    pub(super) fn number(&self, n: usize) -> u64 {
+    pub(in crate::backend::cinder::connector) fn number(&self, n: usize) -> u64 {
         self.loops[n].number
     }
 
     /// Plugs in a disk that tells this serial.
-    pub(super) fn plug(&mut self, name: &str, serial: &str) {
+    pub(in crate::backend::cinder::connector) fn plug(&mut self, name: &str, serial: &str) {
         self.plug_sized(name, serial, SIZE);
     }
 
     /// The same with so many bytes.
-    pub(super) fn plug_sized(&mut self, name: &str, serial: &str, size: u64) {
+    pub(in crate::backend::cinder::connector) fn plug_sized(&mut self, name: &str, serial: &str, size: u64) {
         let image = self.path().join(format!("{name}.img"));
         std::fs::File::create(&image).unwrap().set_len(size).unwrap();
         let tag = format!("cinder-test:{}", crate::host::files::random_hex(8).unwrap());
@@ -69,15 +69,15 @@ impl Rig {
         self.loops.push(found);
     }
 
-    pub(super) fn sys(&self, name: &str) -> PathBuf {
+    pub(in crate::backend::cinder::connector) fn sys(&self, name: &str) -> PathBuf {
         self.path().join("sys/block").join(name)
     }
 
-    pub(super) fn dev(&self, name: &str) -> PathBuf {
+    pub(in crate::backend::cinder::connector) fn dev(&self, name: &str) -> PathBuf {
         self.path().join("dev").join(name)
     }
 
-    pub(super) fn unplug(&self, name: &str) {
+    pub(in crate::backend::cinder::connector) fn unplug(&self, name: &str) {
         crate::host::tree::remove(&self.sys(name)).unwrap();
         std::fs::remove_file(self.dev(name)).unwrap();
     }
