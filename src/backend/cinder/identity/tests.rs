@@ -217,6 +217,21 @@ async fn endpoints_are_found_by_type_region_and_interface_and_asked_once() {
     assert!(text.contains("no compute service for this project: it has none"), "{text}");
 }
 
+#[test]
+fn an_endpoint_without_a_region_is_passed_over_where_others_have_one() {
+    let services: Vec<catalog::ServiceV2> = serde_json::from_value(json!([
+        {"type": "compute", "endpoints": [{"publicURL": "http://first/v1.0/827"}]},
+        {"type": "compute", "endpoints": [{"region": "ORD", "publicURL": "http://ord/v2/827"},
+            {"region": "DFW", "publicURL": "http://dfw/v2/827"}]}]))
+    .unwrap();
+    let catalog = Catalog::from(services);
+    let find = |region| catalog.find(Service::Compute, region, Interface::Public);
+    assert_eq!(find(Some("DFW")).unwrap().as_str(), "http://dfw/v2/827");
+    assert_eq!(find(None).unwrap().as_str(), "http://ord/v2/827");
+    let error = find(Some("IAD")).unwrap_err();
+    assert!(error.to_string().contains("there are regions DFW, ORD"), "{error}");
+}
+
 #[tokio::test]
 async fn roots_without_a_version_and_services_without_microversions_are_understood() {
     let server = Fake::start(|seen| match seen.line().as_str() {
