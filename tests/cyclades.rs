@@ -240,6 +240,13 @@ async fn what_a_server_once_had_is_deleted_only_where_another_helps() {
     let error = told(sky.backend.delete(&id).await, Kind::Unavailable, Outcome::Unknown);
     assert!(error.contains("no server free") && error.contains("helper"), "{error}");
     sky.backend.get(&id).await.unwrap();
+    // Nor is it gone where that cannot be seen.
+    let text = "No available helper server found.".to_owned();
+    sky.sim.order(Rule::once("DELETE", "/volumes/{id}", Fault::Refuse(404, text)));
+    sky.sim
+        .order(Rule::once("GET", "/volumes/{id}", Fault::Refuse(503, "later".to_owned())).after(1).times(9));
+    told(sky.backend.delete(&id).await, Kind::Unavailable, Outcome::Unknown);
+    sky.sim.clear_orders();
     sky.backend.delete(&id).await.unwrap();
     refused(sky.backend.get(&id).await, Kind::NotFound);
     sky.check(&[]);

@@ -376,12 +376,12 @@ impl Cloud {
         twins::is_free(volume) || bound.is_some_and(|server| !given(server))
     }
 
-    /// Begins to delete one of these.
+    /// Begins to delete one of these; where the cloud would also delete what a server uses, it is looked at once more.
     pub(super) async fn discard(&self, volume: &model::Volume) -> Result<()> {
         let id = &volume.id;
-        let deleted = match self.attacher.bound(volume) {
-            None => self.client.delete_volume(id).await,
-            Some(_) => self.remove(id).await,
+        let deleted = match self.dialect().servers.lose_deleted {
+            true => self.remove(id).await,
+            false => self.client.delete_volume(id).await,
         };
         deleted.or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })
     }

@@ -82,13 +82,17 @@ impl Cloud {
                     gone
                 }
                 // It was there a moment ago: to delete what a server once had, another server has to help, and none is free.
-                Err(error) if is_gone(&error) && self.client.volume(id).await.is_ok() => {
-                    let text = "the cloud has no server free that could help to delete it: try again later";
-                    Err(Error::unknown(Kind::Unavailable, text)
-                        .and(error.message().to_owned())
-                        .with("volume", id))
-                }
-                Err(error) if is_gone(&error) => Ok(()),
+                Err(error) if is_gone(&error) => match self.client.volume(id).await {
+                    Ok(_) => {
+                        let text =
+                            "the cloud has no server free that could help to delete it: try again later";
+                        Err(Error::unknown(Kind::Unavailable, text)
+                            .and(error.message().to_owned())
+                            .with("volume", id))
+                    }
+                    Err(error) if is_gone(&error) => Ok(()),
+                    Err(error) => Err(error.with("volume", id)),
+                },
                 Err(error) => Err(error.with("volume", id)),
             };
         }
