@@ -190,8 +190,8 @@ impl NamelessConnector {
 
     /// Opens the disk and proves that it is still the one that was found; `None` where it is not.
     async fn prove(&self, volume: &NativeId, disk: &Disk) -> Result<Option<Device>> {
-        match self.disks.prove(disk).await {
-            Ok((device, _)) => {
+        match self.disks.prove_there(disk).await {
+            Ok(device) => {
                 self.known().insert(volume.clone(), key(disk));
                 Ok(Some(device))
             }
