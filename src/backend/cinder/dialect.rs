@@ -3,6 +3,7 @@
 //! enum here, and the place that acts by it names it.
 
 mod openstack;
+mod rackspace;
 
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::SizeRules;
@@ -32,10 +33,52 @@ pub struct Dialect {
     pub hints: &'static [Hint],
     /// Sizes that can be made, where neither its type nor the operator says otherwise.
     pub sizes: SizeRules,
+    /// What is special of single types, the cloud's default type first. Of others, and of clouds whose types are their
+    /// operators' own, nothing is known beforehand.
+    pub types: &'static [TypeRules],
+    /// How it is found out what the project may have and has.
+    pub quotas: Quotas,
     /// Volumes that a server can have, where nobody says otherwise; `None`: as many as the cloud allows.
     pub per_server: Option<u32>,
+    /// How a disk in a server tells whose it is.
+    pub disks: Telling,
     /// Refusals that mean something else than their status says. They stand above the common rules.
     pub refusals: &'static [Refusal],
+    /// A part of what it says (409) where something else has to end first: nothing was made, and the same order will do
+    /// later.
+    pub conflict: Option<&'static str>,
+}
+
+/// What is special of a type of volumes, where the operator does not say otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeRules {
+    /// Its name.
+    pub name: &'static str,
+    /// Sizes that it has.
+    pub sizes: SizeRules,
+    /// Volumes of it in a region, where the cloud does not tell.
+    pub volumes: Option<u64>,
+    /// GiB of it in a region, where the cloud does not tell.
+    pub gib: Option<u64>,
+}
+
+/// How it is found out what the project may have and has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quotas {
+    /// The cloud tells both (`/limits`), and refuses what is too much with good words.
+    Told,
+    /// What the project has is counted from the list of its volumes before each order. What it may have is the
+    /// operator's word, else the cloud's where it tells (`/os-quota-sets`), else what is usual.
+    Counted,
+}
+
+/// How a disk in a server tells whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// By its serial, or another thing that it says of itself: the volume's id.
+    Serial,
+    /// By its name alone, which Xen's host chooses and the cloud knows.
+    Name,
 }
 
 /// Something that some kinds of cloud can do.
@@ -166,10 +209,13 @@ pub struct Refusal {
 
 impl Dialect {
     /// All of them, the usual one first.
-    pub const ALL: [&'static Self; 1] = [&openstack::DIALECT];
+    pub const ALL: [&'static Self; 2] = [Self::OPENSTACK, Self::RACKSPACE];
 
     /// OpenStack's own: Cinder from version 2 of its API on, and Nova.
     pub const OPENSTACK: &'static Self = &openstack::DIALECT;
+
+    /// Rackspace's classic cloud.
+    pub const RACKSPACE: &'static Self = &rackspace::DIALECT;
 
     /// The one of this name.
     #[must_use]
@@ -202,6 +248,22 @@ impl Dialect {
     pub fn meaning(&self, status: u16, message: &str) -> Option<(Kind, Outcome)> {
         let found = self.refusals.iter().find(|one| one.status == status && message.contains(one.says));
         found.map(|one| (one.kind, one.outcome))
+    }
+
+    /// What is special of the type of this name; of the cloud's default type, where none is named.
+    #[must_use]
+    pub fn rules(&self, volume_type: Option<&str>) -> Option<&'static TypeRules> {
+        match volume_type {
+            Some(name) => self.types.iter().find(|rules| rules.name == name),
+            None => self.types.first(),
+        }
+    }
+
+    /// Whether a refusal says that the same order will do once something else has ended.
+    #[must_use]
+    pub fn is_conflict(&self, error: &Error) -> bool {
+        let says = self.conflict.is_some_and(|says| error.message().contains(says));
+        says && error.kind() == Kind::Busy
     }
 
     /// Whether notes may be in descriptions.

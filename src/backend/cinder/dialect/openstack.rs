@@ -2,7 +2,7 @@
 
 use crate::volume::{Bytes, SizeRules};
 
-use super::{Dialect, Feature, Hint, HintForm, Keeping, Notes, Paging, Words};
+use super::{Dialect, Feature, Hint, HintForm, Keeping, Notes, Paging, Quotas, Telling, Words};
 
 const GIB: Bytes = Bytes::gib(1);
 
@@ -36,6 +36,10 @@ pub(super) const DIALECT: Dialect = Dialect {
         Hint { parameter: "schedulerQuery", key: "query", form: HintForm::Text },
     ],
     sizes: SizeRules { min: GIB, max: Bytes::gib(1 << 20), step: GIB, default: GIB },
+    types: &[],
+    quotas: Quotas::Told,
     per_server: None,
+    disks: Telling::Serial,
     refusals: &[],
+    conflict: None,
 };
