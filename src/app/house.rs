@@ -8,6 +8,7 @@ use std::time::Duration;
 use tonic::service::Routes;
 
 use crate::backend::cinder::connector::{CinderConnector, NamelessConnector};
+use crate::backend::cinder::dialect::Telling;
 use crate::backend::cinder::{CinderBackend, CinderConfig};
 use crate::backend::file::{FileBackend, FileConfig, FileConnector};
 use crate::backend::{Backend, Backends, Connector, Late, Metered, Opener};
@@ -127,11 +128,10 @@ fn segment(config: &Config, name: &BackendName) -> String {
 fn zoned(config: &Config, name: &BackendName, settings: &CinderConfig) -> CinderConfig {
     let mut settings = settings.clone();
     settings.zone_key.get_or_insert_with(|| segment(config, name));
-    let servers = settings.dialect.servers;
-    if servers.binding {
+    if settings.dialect.servers.binding {
         settings.server_key = Some(format!("{}.server", segment(config, name)));
     }
-    if !servers.serials {
+    if settings.dialect.disks == Telling::Nothing {
         // Beside the socket is where a node's process may write what its next one is to find.
         settings.node.state = config.endpoint.parent().map(Path::to_owned);
     }
@@ -225,7 +225,7 @@ fn connector(
             let settings = placed(config, name, settings);
             Arc::new(FileConnector::new(settings, name.clone(), config.node.name.clone()))
         }
-        BackendConfig::Cinder(settings) if settings.dialect.servers.serials => {
+        BackendConfig::Cinder(settings) if settings.dialect.disks != Telling::Nothing => {
             Arc::new(CinderConnector::new(zoned(config, name, settings), Arc::clone(metrics)))
         }
         BackendConfig::Cinder(settings) => {

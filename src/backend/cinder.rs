@@ -37,6 +37,7 @@ mod twins;
 mod wait;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -58,7 +59,7 @@ use crate::volume::{
 use attach::Attacher;
 use client::Client;
 use credentials::Heritage;
-use dialect::{Dialect, Feature};
+use dialect::{Dialect, Feature, Telling};
 use identity::{Microversion, Service, Session};
 use model::{AbsoluteLimits, Zone};
 use watch::Watcher;
@@ -89,8 +90,12 @@ struct Cloud {
     /// Group types that promise consistent snapshots.
     group_types: Vec<model::GroupType>,
     zones: Vec<Zone>,
-    limits: tokio::sync::Mutex<Option<(Instant, AbsoluteLimits)>>,
+    limits: Lately<AbsoluteLimits>,
+    quotas: Lately<BTreeMap<String, i64>>,
 }
+
+/// What was told, and when.
+type Lately<T> = tokio::sync::Mutex<Option<(Instant, T)>>;
 
 impl Cloud {
     const fn dialect(&self) -> &'static Dialect {
@@ -148,7 +153,8 @@ impl CinderBackend {
             types,
             group_types,
             zones: zones.into_iter().filter(|zone| zone.state.available).collect(),
-            limits: tokio::sync::Mutex::default(),
+            limits: Lately::default(),
+            quotas: Lately::default(),
         };
         Ok(Self { cloud: Arc::new(cloud) })
     }
@@ -172,14 +178,14 @@ impl Backend for CinderBackend {
             // read-only.
             readonly_attach: true,
             multi_attach: self.cloud.types.any_shared(),
-            raw: self.cloud.dialect().servers.serials,
+            raw: self.cloud.dialect().disks != Telling::Nothing,
         }
     }
 
     fn limits(&self) -> Limits {
         let config = &self.cloud.config;
         Limits {
-            sizes: config.sizes,
+            sizes: self.cloud.sizes(None),
             per_server: config.per_server.or(config.dialect.per_server),
             volumes: config.max_volumes,
             bytes: config.max_bytes,
@@ -254,8 +260,8 @@ impl Backend for CinderBackend {
     }
 
     async fn capacity(&self, parameters: &Parameters, place: Option<&Topology>) -> Result<Capacity> {
-        self.check_parameters(parameters)?;
-        self.cloud.capacity(place).await
+        let class = parameters::Class::read(self.cloud.dialect(), parameters, &Parameters::default())?;
+        self.cloud.capacity(class.volume_type.as_deref(), place).await
     }
 
     async fn health(&self, id: &NativeId) -> Result<Health> {

@@ -57,7 +57,8 @@ pub enum Connection {
     Disk {
         /// What it says of itself: its serial, or as much of that as its bus can carry.
         serial: String,
-        /// Where the cloud believes that the node sees it, such as `/dev/vdb`. A hint, and often wrong.
+        /// Where the cloud believes that the node sees it, such as `/dev/vdb`. Right on Xen alone; else a
+        /// hint, and often wrong.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         device: Option<String>,
     },

@@ -21,8 +21,20 @@ struct Kind {
     lacks: &'static [(&'static str, &'static str)],
 }
 
-const KINDS: [Kind; 2] = [
+const KINDS: [Kind; 3] = [
     Kind { name: "cinder", dialect: Dialect::OPENSTACK, config: Config::openstack, unit: 1, lacks: &[] },
+    Kind {
+        name: "rackspace",
+        dialect: Dialect::RACKSPACE,
+        config: Config::rackspace,
+        unit: 75,
+        lacks: &[
+            ("volumes_grow_and_never_shrink", "it grows no volumes"),
+            ("groups_are_whole_or_not_there", "it has no groups"),
+            ("a_group_is_deleted_whole", "it has no groups"),
+            ("only_matching_modes_share_a_volume", "one server has a volume at a time"),
+        ],
+    },
     Kind {
         name: "cyclades",
         dialect: Dialect::CYCLADES,

@@ -31,6 +31,7 @@ use crate::volume::{Attachment, Bytes, Connection, Content, NodeId};
 use super::IDENTITY;
 use super::client::Client;
 use super::config::CinderConfig;
+use super::dialect::Telling;
 use super::explain::Types;
 use super::identity::{Microversion, Service};
 use super::model::{Status, Volume, VolumeAttachment};
@@ -410,9 +411,11 @@ impl Attacher {
             // that of this one: then nothing is formatted.
             content: if id.is_some() { super::content(&self.config, volume) } else { Content::Data },
             readonly: !uses::ordered(order).writes(),
-            connection: match self.client.dialect().servers.serials {
-                true => Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() },
-                false => Connection::Nameless {
+            connection: match self.client.dialect().disks {
+                Telling::Serial | Telling::Name => {
+                    Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() }
+                }
+                Telling::Nothing => Connection::Nameless {
                     volume: job.volume.to_owned(),
                     disks: uses::disks_of(id.unwrap_or_default()),
                 },
@@ -430,7 +433,7 @@ impl Attacher {
         let mut notes = uses::to_note(order, volume, &job.server)?;
         let dialect = self.client.dialect();
         // Where the node has to be told more, the act is named in the server's turn.
-        if !dialect.attachment_ids && dialect.servers.serials {
+        if !dialect.attachment_ids && dialect.disks != Telling::Nothing {
             notes.extend([uses::act(None)?]);
         }
         let more = notes.keys().filter(|key| !volume.metadata.contains_key(*key)).count();

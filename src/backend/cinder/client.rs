@@ -119,7 +119,7 @@ impl<'a> Call<'a> {
     }
 
     /// The call as a request to this endpoint.
-    fn request(&self, endpoint: &Endpoint, token: &Token) -> Result<Request> {
+    fn request(&self, dialect: &Dialect, endpoint: &Endpoint, token: &Token) -> Result<Request> {
         let mut url = endpoint.base.clone();
         // An id that is empty or `..` would make the path another object's.
         if let Some(bad) = self.path.iter().find(|part| !is_id(part)) {
@@ -142,6 +142,9 @@ impl<'a> Call<'a> {
         if let Some(body) = &self.body {
             request = request.json(body);
         }
+        // A quota that answers as a rate limit does.
+        let quotas = dialect.refusals.iter().filter(|one| one.kind == Kind::ResourceExhausted);
+        request = quotas.fold(request, |request, one| request.settled_by(one.says));
         Ok(match self.timeout {
             Some(timeout) => request.within(timeout),
             None => request,
@@ -188,16 +191,19 @@ impl Client {
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Answer> {
-        call.feature.map_or(Ok(()), |feature| self.dialect().need(feature))?;
+        if let Some(feature) = call.feature {
+            self.dialect().need(feature)?;
+        }
         let access = self.session.access();
         let token = access.token().await?;
         let endpoint = access.endpoint(call.service, &token).await?;
-        let answer = access.http().send(&call.request(&endpoint, &token)?).await?;
+        let dialect = self.dialect();
+        let answer = access.http().send(&call.request(dialect, &endpoint, &token)?).await?;
         if answer.status() != 401 {
-            return fault::judge(answer, self.dialect());
+            return fault::judge(answer, dialect);
         }
         let token = access.token_after(&token).await?;
-        fault::judge(access.http().send(&call.request(&endpoint, &token)?).await?, self.dialect())
+        fault::judge(access.http().send(&call.request(dialect, &endpoint, &token)?).await?, dialect)
     }
 
     /// Sends a call and reads what its answer has under a key.

@@ -1,5 +1,6 @@
 //! What an operator can set for a back end of kind `cinder`. A node gets the same settings and reads no credentials.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::connector::settings::NodeSettings;
@@ -35,8 +36,10 @@ pub struct CinderConfig {
     pub max_volumes: Option<u64>,
     /// Bytes of this cluster's volumes all together, beside the cloud's own quota.
     pub max_bytes: Option<Bytes>,
-    /// Sizes that the cloud can make: multiples of a gibibyte.
-    pub sizes: SizeRules,
+    /// Sizes that the cloud can make, multiples of a gibibyte, where the operator knows better than what is usual.
+    pub sizes: Option<SizeRules>,
+    /// The same, and limits of the region, of single types by their names.
+    pub types: BTreeMap<String, TypeLimits>,
     /// Whose the volumes are: those of other clusters in the same project are neither listed nor cleaned up.
     pub cluster: String,
     /// What the cloud's names begin with, before the CSI name.
@@ -59,6 +62,17 @@ pub struct CinderConfig {
     pub node: NodeSettings,
 }
 
+/// What an operator says of a type of volumes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TypeLimits {
+    /// Sizes that it has.
+    pub sizes: Option<SizeRules>,
+    /// Volumes of it in the region, whoever made them.
+    pub volumes: Option<u64>,
+    /// Bytes of it in the region, likewise.
+    pub bytes: Option<Bytes>,
+}
+
 impl CinderConfig {
     /// The defaults of an OpenStack, with credentials from there.
     #[must_use]
@@ -77,7 +91,8 @@ impl CinderConfig {
             per_server: None,
             max_volumes: None,
             max_bytes: None,
-            sizes: dialect.sizes,
+            sizes: None,
+            types: BTreeMap::new(),
             cluster: CLUSTER.to_owned(),
             name_prefix: String::new(),
             zone_key: None,
@@ -94,6 +109,22 @@ impl CinderConfig {
     #[must_use]
     pub fn clouds(file: &Path, cloud: Option<String>) -> Source {
         Source::Clouds { file: file.to_owned(), cloud }
+    }
+
+    /// The sizes of volumes of a type, by its name; `None`: of the type of volumes for which none is named.
+    #[must_use]
+    pub fn sizes(&self, volume_type: Option<&str>) -> SizeRules {
+        let name = self.type_name(volume_type);
+        let own = name.and_then(|name| self.types.get(name)?.sizes);
+        let usual = self.dialect.rules(name).map_or(self.dialect.sizes, |rules| rules.sizes);
+        own.or(self.sizes).unwrap_or(usual)
+    }
+
+    /// The name of the type of volumes for which this one is named, or none.
+    #[must_use]
+    pub fn type_name<'a>(&'a self, volume_type: Option<&'a str>) -> Option<&'a str> {
+        let usual = || self.dialect.rules(None).map(|rules| rules.name);
+        volume_type.or(self.volume_type.as_deref()).or_else(usual)
     }
 
     /// The place of a server or volume in this zone, in this back end's own segment. Nodes and the controller both say

@@ -9,9 +9,10 @@ use crate::backend::VolumeOrder;
 use crate::backend::cinder::client::{self, Source};
 use crate::backend::cinder::model;
 use crate::error::{Error, Kind, Outcome, Result};
-use crate::volume::{Bytes, Volume};
+use crate::flight::phase;
+use crate::volume::{Access, Bytes, Volume};
 
-use super::attach::Turn;
+use super::attach::{CONTENT, DATA, Turn};
 use super::dialect::Keeping;
 use super::model::described;
 use super::notes::{self, Name, Notes};
@@ -76,6 +77,14 @@ struct Making<'a> {
     at_server: Option<Turn>,
 }
 
+/// What came of an order.
+enum Ordered {
+    /// It is under way. When it was made by the cloud's clock; `None`: it has to be looked for by its name.
+    Begun(Option<SystemTime>),
+    /// Something else has to end first.
+    Later(Error),
+}
+
 impl Making<'_> {
     async fn run(&mut self) -> Result<Volume> {
         let _waiting = self.cloud.newcomers.wait();
@@ -111,10 +120,19 @@ impl Making<'_> {
                 None if self.failure.is_some() => return Err(self.failure.take().unwrap_or_else(changing)),
                 None if orders == ORDERS => return Err(changing().with("name", &self.name.cloud)),
                 None => {
-                    orders += 1;
-                    since = self.order().await?;
-                    (looks, ordered) = (0, Some(Instant::now()));
-                    tokio::time::sleep(self.cloud.newcomers.first()).await;
+                    match self.order().await? {
+                        Ordered::Begun(at) => {
+                            orders += 1;
+                            since = at;
+                            (looks, ordered) = (0, Some(Instant::now()));
+                            tokio::time::sleep(self.cloud.newcomers.first()).await;
+                        }
+                        Ordered::Later(conflict) if began.elapsed() > wait::LIMIT => return Err(conflict),
+                        Ordered::Later(_) => {
+                            phase("wait for another copy of the source");
+                            tokio::time::sleep(pace::next(began.elapsed())).await;
+                        }
+                    }
                     continue;
                 }
             }
@@ -183,10 +201,10 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Orders it. What becomes of it shows in the next looks; `None`, where they have to be by name.
-    async fn order(&mut self) -> Result<Option<SystemTime>> {
+    /// Orders it. What becomes of it shows in the next looks.
+    async fn order(&mut self) -> Result<Ordered> {
         let order = self.plan().await?;
-        self.cloud.admit(1, order.size).await?;
+        self.cloud.admit(1, order.size, order.volume_type.as_deref()).await?;
         let create = || self.cloud.client.create_volume(&order);
         let made = match &order.server {
             None => create().await,
@@ -203,10 +221,11 @@ impl Making<'_> {
         match made {
             Ok(volume) => {
                 self.made = Some(volume.id);
-                Ok(volume.created_at)
+                Ok(Ordered::Begun(volume.created_at))
             }
+            Err(error) if self.cloud.dialect().is_conflict(&error) => Ok(Ordered::Later(error)),
             Err(error) if error.outcome() == Outcome::Refused => Err(self.cloud.explain(error, &order).await),
-            Err(error) => self.look_for_lost(error).await.map(|()| None),
+            Err(error) => self.look_for_lost(error).await.map(|()| Ordered::Begun(None)),
         }
     }
 
@@ -230,9 +249,9 @@ impl Making<'_> {
     async fn plan(&self) -> Result<client::VolumeOrder> {
         let (order, class, cloud) = (self.order, &self.class, self.cloud);
         let (source, floor) = cloud.source(order, class).await?;
-        let size = order.size.choose(cloud.config.sizes, floor)?;
         let volume_type = class.volume_type.clone().or_else(|| cloud.config.volume_type.clone());
         let volume_type = cloud.kind(volume_type).await?;
+        let size = order.size.choose(cloud.sizes(volume_type.as_deref()), floor)?;
         cloud.check_shared(order, volume_type.as_deref())?;
         let metadata = self.notes(source.as_ref());
         cloud.fit(&metadata)?;
@@ -254,6 +273,12 @@ impl Making<'_> {
         let mut notes = self.class.notes.clone();
         notes.extend(notes::owner(&self.order.owner));
         notes.extend(self.name.notes());
+        // What can be noted later may be lost in a race there, and this must not.
+        if self.cloud.dialect().notes.later != Keeping::Metadata
+            && self.order.access.iter().any(Access::is_block)
+        {
+            notes.insert(CONTENT.to_owned(), DATA.to_owned());
+        }
         notes.extend(source.map(|source| (notes::SOURCE.to_owned(), notes::source(source))));
         notes
     }

@@ -4,6 +4,7 @@
 
 mod cyclades;
 mod openstack;
+mod rackspace;
 
 use serde_json::Value;
 
@@ -37,33 +38,29 @@ pub struct Dialect {
     pub hints: &'static [Hint],
     /// Sizes that can be made, where neither its type nor the operator says otherwise.
     pub sizes: SizeRules,
+    /// What is special of single types, the cloud's default type first. Of others, and of clouds whose types are their
+    /// operators' own, nothing is known beforehand.
+    pub types: &'static [TypeRules],
+    /// How it is found out what the project may have and has.
+    pub quotas: Quotas,
     /// Volumes that a server can have, where nobody says otherwise; `None`: as many as the cloud allows.
     pub per_server: Option<u32>,
+    /// How a disk in a server tells whose it is.
+    pub disks: Telling,
     /// Refusals that mean something else than their status says. They stand above the common rules.
     pub refusals: &'static [Refusal],
-    /// Who tells what the project may have and has.
-    pub quotas: Quotas,
-    /// What its servers and their disks are like.
+    /// A part of what it says (409) where something else has to end first: nothing was made, and the same order will do
+    /// later.
+    pub conflict: Option<&'static str>,
+    /// What its servers are like.
     pub servers: Servers,
 }
 
-/// Who tells what a project may have and has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quotas {
-    /// The block storage itself.
-    Storage,
-    /// Astakos, and there is no other way to know why an order was refused.
-    Astakos,
-}
-
-/// What servers and their disks are like.
+/// What servers are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Servers {
     /// Whether the ids of servers, volumes and types are whole numbers; else servers have UUIDs.
     pub numbered: bool,
-    /// Whether a disk tells its server's guest which volume it is. Where it does not, a node knows a volume by its file
-    /// system alone, and there are no raw devices.
-    pub serials: bool,
     /// Whether a server does one thing at a time, and refuses all others until that is done.
     pub one_task: bool,
     /// Whether volumes of some types are made on a server and stay there until they are deleted.
@@ -74,8 +71,43 @@ pub struct Servers {
 
 impl Servers {
     /// Nova's.
-    pub const NOVA: Self =
-        Self { numbered: false, serials: true, one_task: false, binding: false, lose_deleted: false };
+    pub const NOVA: Self = Self { numbered: false, one_task: false, binding: false, lose_deleted: false };
+}
+
+/// What is special of a type of volumes, where the operator does not say otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeRules {
+    /// Its name.
+    pub name: &'static str,
+    /// Sizes that it has.
+    pub sizes: SizeRules,
+    /// Volumes of it in a region, where the cloud does not tell.
+    pub volumes: Option<u64>,
+    /// GiB of it in a region, where the cloud does not tell.
+    pub gib: Option<u64>,
+}
+
+/// How it is found out what the project may have and has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quotas {
+    /// The cloud tells both (`/limits`), and refuses what is too much with good words.
+    Told,
+    /// What the project has is counted from the list of its volumes before each order. What it may have is the
+    /// operator's word, else the cloud's where it tells (`/os-quota-sets`), else what is usual.
+    Counted,
+    /// Astakos tells both of the disks' bytes, and there is no other way to know why an order was refused.
+    Astakos,
+}
+
+/// How a disk in a server tells whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// By its serial, or another thing that it says of itself: the volume's id.
+    Serial,
+    /// By its name alone, which Xen's host chooses and the cloud knows.
+    Name,
+    /// By nothing: a node knows a volume by its file system alone, and there are no raw devices.
+    Nothing,
 }
 
 /// Something that some kinds of cloud can do.
@@ -206,10 +238,13 @@ pub struct Refusal {
 
 impl Dialect {
     /// All of them, the usual one first.
-    pub const ALL: [&'static Self; 2] = [&openstack::DIALECT, &cyclades::DIALECT];
+    pub const ALL: [&'static Self; 3] = [Self::OPENSTACK, Self::RACKSPACE, Self::CYCLADES];
 
     /// OpenStack's own: Cinder from version 2 of its API on, and Nova.
     pub const OPENSTACK: &'static Self = &openstack::DIALECT;
+
+    /// Rackspace's classic cloud.
+    pub const RACKSPACE: &'static Self = &rackspace::DIALECT;
 
     /// Synnefo's Cyclades.
     pub const CYCLADES: &'static Self = &cyclades::DIALECT;
@@ -252,6 +287,22 @@ impl Dialect {
     pub fn meaning(&self, status: u16, message: &str) -> Option<(Kind, Outcome)> {
         let found = self.refusals.iter().find(|one| one.status == status && message.contains(one.says));
         found.map(|one| (one.kind, one.outcome))
+    }
+
+    /// What is special of the type of this name; of the cloud's default type, where none is named.
+    #[must_use]
+    pub fn rules(&self, volume_type: Option<&str>) -> Option<&'static TypeRules> {
+        match volume_type {
+            Some(name) => self.types.iter().find(|rules| rules.name == name),
+            None => self.types.first(),
+        }
+    }
+
+    /// Whether a refusal says that the same order will do once something else has ended.
+    #[must_use]
+    pub fn is_conflict(&self, error: &Error) -> bool {
+        let says = self.conflict.is_some_and(|says| error.message().contains(says));
+        says && error.kind() == Kind::Busy
     }
 
     /// Whether notes may be in descriptions.

@@ -45,6 +45,11 @@ impl Types {
         self.find(asked).map_or_else(|| asked.to_owned(), |known| known.name)
     }
 
+    /// The name of the type of this name or id.
+    pub(super) fn name(&self, asked: &str) -> Option<String> {
+        self.find(asked).map(|known| known.name)
+    }
+
     /// The type of this name or id.
     pub(super) fn find(&self, asked: &str) -> Option<VolumeType> {
         self.all().into_iter().find(|known| known.name == asked || known.id == asked)
@@ -90,7 +95,7 @@ impl Cloud {
     pub(super) async fn explain(&self, error: Error, order: &client::VolumeOrder) -> Error {
         let text = error.message().to_owned();
         match error.kind() {
-            Kind::ResourceExhausted => self.exhausted(error, order.size).await,
+            Kind::ResourceExhausted => self.exhausted(error, order.size, order.volume_type.as_deref()).await,
             // "Volume type with name x could not be found." (cinder/exception.py)
             Kind::NotFound if text.starts_with("Volume type") => {
                 if let Ok(types) = self.client.volume_types().await {

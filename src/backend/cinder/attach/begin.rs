@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::backend::cinder::dialect::Telling;
 use crate::backend::cinder::model::ServerAttachment;
 use crate::error::{Error, Kind, Result};
 use crate::flight::phase;
@@ -159,7 +160,7 @@ impl Attacher {
     /// Where disks say nothing, the node must know how many there are before it takes one for the volume's: those that the
     /// server has in this turn, and this one. It is noted with the act, so that the same act always tells the same.
     async fn name_act(&self, job: &Job<'_>) -> Result<()> {
-        if self.client.dialect().servers.serials {
+        if self.client.dialect().disks != Telling::Nothing {
             return Ok(());
         }
         let listed = self.client.server_volumes(&job.server).await?;

@@ -159,7 +159,10 @@ impl Attacher {
         match noted && volume.attachments.is_empty() {
             true => {
                 let ended = [(ACT.to_owned(), String::new())].into();
-                self.client.note_on_volume(&volume.id, &ended).await
+                match self.client.note_on_volume(&volume.id, &ended).await {
+                    Err(error) if error.is_not_found() => Ok(()),
+                    noted => noted,
+                }
             }
             false => Ok(()),
         }

@@ -97,7 +97,8 @@ impl Limits {
         {
             return Ok(limit);
         }
-        let limit = property(&self.client.server(server).await?).or_else(|| self.client.dialect().per_server);
+        let usual = self.client.dialect().per_server;
+        let limit = property(&self.client.server(server).await?).or(usual);
         count.property = Some((Instant::now(), limit));
         Ok(limit)
     }

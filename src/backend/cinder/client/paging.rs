@@ -32,8 +32,6 @@ pub(super) struct Lists {
     /// Until when a list's filter is left out: operators take filters away (`resource_filters.json`), and a list is then
     /// the whole one.
     disallowed: Mutex<HashMap<(&'static str, &'static str), Instant>>,
-    /// The longest page of each list that was seen.
-    longest: Mutex<HashMap<&'static str, usize>>,
 }
 
 impl Lists {
@@ -48,14 +46,6 @@ impl Lists {
         let mut known = self.disallowed.lock().unwrap_or_else(PoisonError::into_inner);
         let until = Instant::now() + PAUSE;
         known.extend(call.filters.iter().map(|(key, _)| ((call.operation, *key), until)));
-    }
-
-    /// Whether a page is shorter than one that the cloud has given before, so that nothing can follow it.
-    fn is_short(&self, list: &'static str, length: usize) -> bool {
-        let mut known = self.longest.lock().unwrap_or_else(PoisonError::into_inner);
-        let longest = known.entry(list).or_default();
-        *longest = length.max(*longest);
-        length < *longest
     }
 }
 
@@ -162,7 +152,8 @@ impl Client {
     }
 
     /// All pages. What comes or goes meanwhile shifts all that follows, so each page must begin with something that is known
-    /// already; where it does not, it begins earlier, ever farther back. It ends where a page brings nothing new.
+    /// already; where it does not, it begins earlier, ever farther back. It ends where a page brings nothing new: how many items
+    /// a page has at most is the cloud's own business, so a short one is no sign.
     async fn by_offset<T: Listed>(&self, call: Call<'_>) -> Result<Vec<T>> {
         let (mut all, mut known) = (Vec::new(), HashSet::new());
         let mut back = 1;
@@ -171,7 +162,6 @@ impl Client {
             let page = call.clone().query("limit", PAGE).query("offset", offset);
             let answer = self.filtered(page).await?;
             let items: Vec<T> = super::take(&answer, T::KEY)?;
-            let short = self.lists.is_short(call.operation, items.len());
             if offset > 0 && !items.iter().any(|item| known.contains(item.id())) {
                 back *= 2;
                 continue;
@@ -179,7 +169,7 @@ impl Client {
             back = 1;
             let before = all.len();
             all.extend(items.into_iter().filter(|item| known.insert(item.id().to_owned())));
-            if short || all.len() == before {
+            if all.len() == before {
                 return Ok(self.there(all));
             }
         }

@@ -1,6 +1,9 @@
 //! What a project may use, and why something failed.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::backend::cinder::dialect::{Feature, Quotas};
 use crate::backend::cinder::identity::{Microversion, Service};
@@ -38,6 +41,19 @@ impl Client {
         let limits: Limits =
             self.read(&call("get limits", &["limits"]).of(Feature::Limits), "limits").await?;
         Ok(limits.absolute)
+    }
+
+    /// What the project may have, by Cinder's names (`volumes`, `gigabytes_SATA`, ...); -1 is no limit.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    pub async fn quota_set(&self) -> Result<BTreeMap<String, i64>> {
+        let access = self.session.access();
+        let token = access.token().await?;
+        let project = token.project.as_deref().unwrap_or_default();
+        let set: Map<String, Value> =
+            self.read(&call("get quotas", &["os-quota-sets", project]), "quota_set").await?;
+        Ok(set.into_iter().filter_map(|(name, limit)| Some((name, limit.as_i64()?))).collect())
     }
 
     /// The zones in which volumes can be; none where the kind of cloud has no zones.

@@ -4,9 +4,9 @@ pub(super) mod rig;
 
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use self::rig::Rig;
 use super::finder::{Found, Wanted};
 use super::*;
+use crate::backend::cinder::dialect::Dialect;
 use crate::host::disks::Identifier;
 
 const VOLUME: &str = "cb49b381-9012-40cb-b8ee-80c19a4801b5";
@@ -114,12 +114,44 @@ fn serials_of_volumes_are_told_from_others() {
     }
 }
 
-fn connector(rig: &Rig) -> CinderConnector {
-    let source = crate::backend::cinder::config::Source::Clouds { file: "/c.yaml".into(), cloud: None };
-    let mut connector = CinderConnector::new(CinderConfig::new(source), Arc::default());
-    connector.disks = rig.disks();
-    connector.patience = Duration::from_secs(2);
-    connector
+/// A node of OpenStack's, or of another kind of cloud, on a made-up sysfs.
+struct Rig {
+    place: rig::Rig,
+    connector: CinderConnector,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::of(Dialect::OPENSTACK)
+    }
+
+    fn of(dialect: &'static Dialect) -> Self {
+        let place = rig::Rig::new();
+        let source = crate::backend::cinder::config::Source::Clouds { file: "/c.yaml".into(), cloud: None };
+        let mut connector = CinderConnector::new(CinderConfig::of(dialect, source), Arc::default());
+        connector.disks = place.disks();
+        connector.patience = Duration::from_secs(2);
+        Self { place, connector }
+    }
+
+    /// Plugs in a disk of virtio that tells this serial.
+    fn plug(&mut self, name: &str, serial: &str) {
+        self.place.plug(name, serial);
+    }
+
+    /// Plugs in a disk of a bus, the kernel's so manieth.
+    fn plug_on(&mut self, bus: &str, name: &str, sequence: u64) {
+        self.place.plug_on(bus, name, sequence, 16 << 20);
+    }
+
+    fn unplug(&self, name: &str) {
+        self.place.unplug(name);
+    }
+
+    /// The same node after a restart of the driver: the kernel's memory is all that is left.
+    fn restarted(&self) -> CinderConnector {
+        CinderConnector { known: Arc::default(), ..self.connector.clone() }
+    }
 }
 
 fn attachment(volume: &str) -> Attachment {
@@ -137,9 +169,9 @@ async fn a_disk_is_connected_found_and_let_go_of() {
     let mut rig = Rig::new();
     rig.plug("vdb", &VOLUME[..20]);
     rig.plug("vdc", &OTHER[..20]);
-    let (volume, connector) = (id(VOLUME), connector(&rig));
+    let (volume, connector) = (id(VOLUME), rig.connector.clone());
     let device = connector.connect(&volume, &attachment(VOLUME)).await.unwrap();
-    assert_eq!((device.path, device.size), (rig.path().join("dev/vdb"), Bytes::mib(16)));
+    assert_eq!((device.path, device.size), (rig.place.path().join("dev/vdb"), Bytes::mib(16)));
     assert_eq!(connector.find(&volume).await.unwrap().unwrap().number, device.number);
     assert_eq!(connector.refresh(&volume, Bytes::mib(16)).await.unwrap().number, device.number);
     let small = connector.refresh(&volume, Bytes::mib(17)).await.unwrap_err();
@@ -149,7 +181,7 @@ async fn a_disk_is_connected_found_and_let_go_of() {
     let held = std::fs::File::options()
         .read(true)
         .custom_flags(nix::libc::O_EXCL)
-        .open(rig.path().join("dev/vdb"))
+        .open(rig.place.path().join("dev/vdb"))
         .unwrap();
     assert_eq!(connector.disconnect(&volume).await.unwrap_err().kind(), Kind::Busy);
     drop(held);
@@ -170,8 +202,7 @@ async fn a_disk_is_connected_found_and_let_go_of() {
 async fn what_is_not_there_is_told_with_what_is() {
     let mut rig = Rig::new();
     rig.plug("vdc", &OTHER[..20]);
-    let connector = connector(&rig);
-    let error = connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
+    let error = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
     let text = error.to_string();
     for part in [VOLUME, "cb49b381-9012-40cb-b\"", "vdc (16 MiB, serial \"11111111-9012-40cb-b\")"] {
@@ -181,7 +212,7 @@ async fn what_is_not_there_is_told_with_what_is() {
         attachment(OTHER),
         Attachment { connection: Connection::Loop { image: "x".into() }, ..attachment(VOLUME) },
     ] {
-        let error = connector.connect(&id(VOLUME), &wrong).await.unwrap_err();
+        let error = rig.connector.connect(&id(VOLUME), &wrong).await.unwrap_err();
         assert_eq!(error.kind(), Kind::InvalidArgument);
     }
 }
@@ -189,22 +220,22 @@ async fn what_is_not_there_is_told_with_what_is() {
 #[tokio::test]
 async fn two_disks_of_one_beginning_are_refused_until_one_is_known() {
     let mut rig = Rig::new();
-    let (first, second, mut connector) = (id(VOLUME), id(TWIN), connector(&rig));
+    let (first, second) = (id(VOLUME), id(TWIN));
     rig.plug("vdb", &VOLUME[..20]);
-    let one = connector.connect(&first, &attachment(VOLUME)).await.unwrap();
+    let one = rig.connector.connect(&first, &attachment(VOLUME)).await.unwrap();
     rig.plug("vdc", &TWIN[..20]);
-    let other = connector.connect(&second, &attachment(TWIN)).await.unwrap();
+    let other = rig.connector.connect(&second, &attachment(TWIN)).await.unwrap();
     assert!(one.number != other.number);
-    assert_eq!(connector.find(&first).await.unwrap().unwrap().number, one.number);
+    assert_eq!(rig.connector.find(&first).await.unwrap().unwrap().number, one.number);
     // Another process has connected neither.
-    connector.known = Arc::default();
-    let error = connector.connect(&second, &attachment(TWIN)).await.unwrap_err();
+    rig.connector.known = Arc::default();
+    let error = rig.connector.connect(&second, &attachment(TWIN)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::FailedPrecondition);
     assert!(error.to_string().contains("vdb") && error.to_string().contains("vdc"), "{error}");
-    for result in [connector.find(&first).await.map(drop), connector.disconnect(&first).await] {
+    for result in [rig.connector.find(&first).await.map(drop), rig.connector.disconnect(&first).await] {
         assert_eq!(result.unwrap_err().kind(), Kind::FailedPrecondition);
     }
-    assert_eq!(connector.health(&first).await.unwrap()[0].reason, "DiskAmbiguous");
+    assert_eq!(rig.connector.health(&first).await.unwrap()[0].reason, "DiskAmbiguous");
 }
 
 #[tokio::test]
@@ -212,25 +243,95 @@ async fn links_lead_to_disks_that_tell_nothing() {
     let mut rig = Rig::new();
     rig.plug("vdb", "");
     rig.plug("vdc", &OTHER[..20]);
-    let links = rig.path().join("by-id");
-    let mut connector = connector(&rig);
-    let mut config = (*connector.config).clone();
+    let links = rig.place.path().join("by-id");
+    let mut config = (*rig.connector.config).clone();
     config.node.by_id = Some(links.clone());
-    connector.config = Arc::new(config);
+    rig.connector.config = Arc::new(config);
     let link = links.join(format!("virtio-{}", &VOLUME[..20]));
-    let dev = rig.path().join("dev");
+    let dev = rig.place.path().join("dev");
     std::os::unix::fs::symlink(dev.join("vdb"), &link).unwrap();
-    let device = connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap();
-    assert_eq!(device.number, rig.number(0));
-    connector.disconnect(&id(VOLUME)).await.unwrap();
+    let device = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap();
+    assert_eq!(device.number, rig.place.number(0));
+    rig.connector.disconnect(&id(VOLUME)).await.unwrap();
     // One that leads to another volume's disk is not followed, nor one to nothing.
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(dev.join("vdc"), &link).unwrap();
-    let error = connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
+    let error = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::FailedPrecondition, "{error}");
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(dev.join("gone"), &link).unwrap();
-    let error = connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
+    let error = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert!(error.to_string().contains("nor a link of that name in"), "{error}");
+}
+
+/// As the cloud tells it where names are right.
+fn named(volume: &str, device: &str) -> Attachment {
+    let connection = Connection::Disk { serial: volume.into(), device: Some(device.into()) };
+    Attachment { connection, ..attachment(volume) }
+}
+
+#[tokio::test]
+async fn on_xen_the_name_that_the_cloud_tells_is_the_volumes_as_long_as_the_disk_is_there() {
+    let mut rig = Rig::of(Dialect::RACKSPACE);
+    rig.plug_on("xen", "xvdb", 7);
+    rig.plug_on("xen", "xvdc", 8);
+    let (volume, other) = (id(VOLUME), id(OTHER));
+    assert!(rig.connector.find(&volume).await.unwrap().is_none(), "nobody has told yet");
+    let device = rig.connector.connect(&volume, &named(VOLUME, "/dev/xvdb")).await.unwrap();
+    assert_eq!((device.path, device.size), (rig.place.path().join("dev/xvdb"), Bytes::mib(16)));
+    let restarted = rig.restarted();
+    assert_eq!(restarted.find(&volume).await.unwrap().unwrap().number, device.number);
+    assert_eq!(
+        restarted.connect(&volume, &named(VOLUME, "/dev/xvdb")).await.unwrap().number,
+        device.number,
+        "it may be told again"
+    );
+    // The cloud changes its mind, or means another volume's disk.
+    let error = restarted.connect(&volume, &named(VOLUME, "/dev/xvdc")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::FailedPrecondition, "{error}");
+    let error = restarted.connect(&other, &named(OTHER, "/dev/xvdb")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert!(error.to_string().contains("no other volume's"), "{error}");
+    // It is let go of, unplugged, and another one comes in its place.
+    restarted.disconnect(&volume).await.unwrap();
+    rig.unplug("xvdb");
+    assert!(rig.connector.find(&volume).await.unwrap().is_none());
+    rig.plug_on("xen", "xvdb", 9);
+    assert!(rig.connector.find(&volume).await.unwrap().is_none(), "another disk of that name is another's");
+    let device = rig.connector.connect(&other, &named(OTHER, "/dev/xvdb")).await.unwrap();
+    assert_eq!(rig.connector.find(&other).await.unwrap().unwrap().number, device.number);
+    let links = crate::host::files::names(&rig.place.path().join("dev/fairlead")).unwrap();
+    assert_eq!(links, [format!("{OTHER}@9")], "what is gone is forgotten");
+}
+
+#[tokio::test]
+async fn a_name_is_not_believed_where_anything_speaks_against_it() {
+    let mut rig = Rig::of(Dialect::RACKSPACE);
+    rig.plug_on("virtio", "xvdb", 1);
+    rig.plug_on("xen", "xvdc", 2);
+    rig.plug_on("xen", "xvdd", 3);
+    let volume = id(VOLUME);
+    let large = Attachment { size: Bytes::gib(75), ..named(VOLUME, "/dev/xvdc") };
+    let _held = std::fs::File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_EXCL)
+        .open(rig.place.path().join("dev/xvdd"))
+        .unwrap();
+    for (told, part) in [
+        (named(VOLUME, "/dev/xvdb"), "none of Xen's disks"),
+        (large, "the volume has 75 GiB"),
+        (named(VOLUME, "/dev/xvdd"), "in use here for something else"),
+        (named(VOLUME, "/dev/vdb"), "only one of Xen's"),
+        (named(VOLUME, "/dev/xvda"), "only one of Xen's"),
+    ] {
+        let error = rig.connector.connect(&volume, &told).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::FailedPrecondition, "{error}");
+        assert!(error.to_string().contains(part) && error.to_string().contains(VOLUME), "{part}: {error}");
+    }
+    assert!(rig.connector.find(&volume).await.unwrap().is_none());
+    // A kernel that does not count disks.
+    std::fs::remove_file(rig.place.path().join("sys/block/xvdc/diskseq")).unwrap();
+    let error = rig.connector.connect(&volume, &named(VOLUME, "/dev/xvdc")).await.unwrap_err();
+    assert!(error.to_string().contains("does not count its disks"), "{error}");
 }

@@ -3,7 +3,7 @@
 use crate::error::{Kind, Outcome};
 use crate::volume::{Bytes, SizeRules};
 
-use super::{Dialect, Feature, Keeping, Notes, Paging, Quotas, Refusal, Servers, Words};
+use super::{Dialect, Feature, Keeping, Notes, Paging, Quotas, Refusal, Servers, Telling, Words};
 
 const GIB: Bytes = Bytes::gib(1);
 
@@ -24,8 +24,10 @@ pub(super) const DIALECT: Dialect = Dialect {
     hints: &[],
     // CYCLADES_VOLUME_MAX_SIZE, as it is by default.
     sizes: SizeRules { min: GIB, max: Bytes::gib(200), step: GIB, default: GIB },
+    types: &[],
     // The server's own disk may or may not be on its list, so the cloud's refusal tells.
     per_server: None,
+    disks: Telling::Nothing,
     refusals: &[
         Refusal {
             status: 400,
@@ -58,7 +60,8 @@ pub(super) const DIALECT: Dialect = Dialect {
         },
     ],
     quotas: Quotas::Astakos,
-    servers: Servers { numbered: true, serials: false, one_task: true, binding: true, lose_deleted: true },
+    conflict: None,
+    servers: Servers { numbered: true, one_task: true, binding: true, lose_deleted: true },
 };
 
 #[cfg(test)]

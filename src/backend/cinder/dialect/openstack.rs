@@ -2,7 +2,7 @@
 
 use crate::volume::{Bytes, SizeRules};
 
-use super::{Dialect, Feature, Hint, HintForm, Keeping, Notes, Paging, Quotas, Servers, Words};
+use super::{Dialect, Feature, Hint, HintForm, Keeping, Notes, Paging, Quotas, Servers, Telling, Words};
 
 const GIB: Bytes = Bytes::gib(1);
 
@@ -37,8 +37,11 @@ pub(super) const DIALECT: Dialect = Dialect {
         Hint { parameter: "schedulerQuery", key: "query", form: HintForm::Text },
     ],
     sizes: SizeRules { min: GIB, max: Bytes::gib(1 << 20), step: GIB, default: GIB },
+    types: &[],
+    quotas: Quotas::Told,
     per_server: None,
+    disks: Telling::Serial,
     refusals: &[],
-    quotas: Quotas::Storage,
+    conflict: None,
     servers: Servers::NOVA,
 };

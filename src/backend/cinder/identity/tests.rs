@@ -252,6 +252,12 @@ async fn roots_without_a_version_and_services_without_microversions_are_understo
     assert_eq!((found.base.path(), found.major, found.max), ("/v1/123", 1, None));
     let error = ask("/v3/down").await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Unavailable, Outcome::Unknown));
+    // A kind of cloud that has no microversions is not asked for them.
+    let asked = server.seen().len();
+    let (url, dialect) = (server.url("/v1/827"), Dialect::RACKSPACE);
+    let found = versions::find_out(&http, dialect, Service::Volume, &url, &token).await.unwrap();
+    assert_eq!((found.base.path(), found.major, found.max), ("/v1/827", 1, None));
+    assert_eq!(server.seen().len(), asked);
 }
 
 #[tokio::test]

@@ -20,7 +20,9 @@ impl Rig {
     pub(in crate::backend::cinder::connector) fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "this test binds loop devices: run it as root");
         let place = tempfile::tempdir().unwrap();
-        for directory in ["sys/block", "sys/dev/block", "sys/bus/virtio", "dev", "by-id", "state"] {
+        for directory in
+            ["sys/block", "sys/dev/block", "sys/bus/virtio", "sys/bus/xen", "dev", "by-id", "state"]
+        {
             std::fs::create_dir_all(place.path().join(directory)).unwrap();
         }
         Self { place, loops: Vec::new() }
@@ -46,21 +48,43 @@ impl Rig {
 
     /// The same with so many bytes.
     pub(in crate::backend::cinder::connector) fn plug_sized(&mut self, name: &str, serial: &str, size: u64) {
+        let sequence = u64::try_from(self.loops.len()).unwrap() + 1;
+        self.plug_whole("virtio", name, sequence, size, Some(serial));
+    }
+
+    /// Plugs in a disk of a bus, the kernel's so manieth, that tells no serial.
+    pub(in crate::backend::cinder::connector) fn plug_on(
+        &mut self,
+        bus: &str,
+        name: &str,
+        sequence: u64,
+        size: u64,
+    ) {
+        self.plug_whole(bus, name, sequence, size, None);
+    }
+
+    fn plug_whole(&mut self, bus: &str, name: &str, sequence: u64, size: u64, serial: Option<&str>) {
         let image = self.path().join(format!("{name}.img"));
         std::fs::File::create(&image).unwrap().set_len(size).unwrap();
         let tag = format!("cinder-test:{}", crate::host::files::random_hex(8).unwrap());
         let found = loopdev::attach(&image, false, &tag).unwrap();
         let number = format!("{}:{}", major(found.number), minor(found.number));
-        let sequence = (self.loops.len() + 1).to_string();
-        let sectors = (size / 512).to_string();
+        // The first data disk of Xen's, xvdb, is 51728 at its host.
+        let vbd = 51_712 + 16 * (u32::from(name.as_bytes()[name.len() - 1]) - u32::from(b'a'));
+        let device = self.path().join(format!("sys/vbd-{vbd}"));
+        std::fs::create_dir_all(&device).unwrap();
+        let subsystem = device.join("subsystem");
+        if !subsystem.exists() {
+            std::os::unix::fs::symlink(self.path().join("sys/bus").join(bus), subsystem).unwrap();
+        }
         // Whoever lists the disks meanwhile sees it whole or not at all.
         let (shown, made) = (self.sys(name), self.path().join(format!("{name}.sys")));
-        std::fs::create_dir_all(made.join("device")).unwrap();
-        std::os::unix::fs::symlink(self.path().join("sys/bus/virtio"), made.join("device/subsystem"))
-            .unwrap();
-        for (file, text) in
-            [("dev", &*number), ("size", &sectors), ("diskseq", &sequence), ("serial", serial)]
-        {
+        std::fs::create_dir_all(&made).unwrap();
+        std::os::unix::fs::symlink(&device, made.join("device")).unwrap();
+        let (sequence, sectors) = (sequence.to_string(), (size / 512).to_string());
+        let serial = serial.map(|serial| ("serial", serial));
+        let files = [("dev", &*number), ("size", &*sectors), ("diskseq", &*sequence)];
+        for (file, text) in files.into_iter().chain(serial) {
             std::fs::write(made.join(file), text).unwrap();
         }
         std::os::unix::fs::symlink(&shown, self.path().join("sys/dev/block").join(&number)).unwrap();
