@@ -25,7 +25,7 @@ pub use registry::{Backends, BackendsBuilder};
 
 use crate::error::{Error, Kind, Result};
 use crate::volume::{
-    Access, Attachment, Bytes, Content, GroupSnapshot, Health, NativeId, NodeId, Owner, Parameters,
+    Access, Attachment, Bytes, Content, GroupSnapshot, Health, Mark, NativeId, NodeId, Owner, Parameters,
     SizeRange, SizeRules, Snapshot, Source, Topology, TopologyRequirement, Volume,
 };
 
@@ -212,6 +212,8 @@ pub struct Capabilities {
     pub readonly_attach: bool,
     /// Several nodes at once.
     pub multi_attach: bool,
+    /// Handing out the raw device, without a file system.
+    pub raw: bool,
 }
 
 /// How much a back end holds.
@@ -417,6 +419,12 @@ pub trait Connector: Debug + Send + Sync {
     /// # Errors
     /// `Busy` while something has the device open.
     async fn disconnect(&self, volume: &NativeId) -> Result<()>;
+
+    /// The mark that a file system made on the volume must bear, where the disk alone does not tell whose it is; `None`
+    /// where it does.
+    fn mark(&self, _volume: &NativeId) -> Option<Mark> {
+        None
+    }
 
     /// What the back end's record says of the volume's content now, and will still say after a loss of power. `None`
     /// where the cloud keeps no such record that a node can read.

@@ -12,6 +12,7 @@ mod exec;
 pub mod files;
 mod filesystem;
 pub mod firmware;
+pub mod kernel;
 mod labelled;
 mod linux;
 pub mod lock;
@@ -37,7 +38,7 @@ use async_trait::async_trait;
 
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::volume::FsType;
+use crate::volume::{FsType, Mark};
 
 pub use linux::Linux;
 pub use propagation::is_shared;
@@ -224,6 +225,12 @@ pub trait Host: Debug + Send + Sync {
     /// # Errors
     /// The tool's own words; `Timeout` after its deadline.
     async fn format(&self, device: &Device, fs: FsType) -> Result<()>;
+
+    /// The same; the file system's UUID is this mark.
+    ///
+    /// # Errors
+    /// As [`Host::format`].
+    async fn format_marked(&self, device: &Device, fs: FsType, mark: Mark) -> Result<()>;
 
     /// Checks an unmounted file system where that is right before a mount: ext4 by `fsck -p` (replays the journal and
     /// repairs what is safe); xfs and btrfs do their own at mount.

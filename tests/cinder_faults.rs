@@ -83,7 +83,7 @@ fn clouds(sim: &Sim) -> String {
 fn cloud(dice: &mut Dice) -> Config {
     let mut config = Config::openstack();
     // Lists may have more than was asked for, or come in many pages.
-    config.name_filter = *dice.one_of(&[NameFilter::Honoured, NameFilter::Ignored]);
+    config.name_filter = *dice.one_of(&[NameFilter::Honoured, NameFilter::Ignored, NameFilter::NotAllowed]);
     config.page = *dice.one_of(&[1000, 7]);
     eprintln!("names as filters are {:?}, a page has {} items", config.name_filter, config.page);
     config.users[0].credential.2 = APP_SECRET.to_owned();

@@ -328,19 +328,27 @@ async fn a_busy_server_refuses_or_keeps_waiting() {
 #[tokio::test]
 async fn lists_may_have_more_than_was_asked_for() {
     let (sim, directory, client) = start(Config::openstack()).await;
+    let mut ids = Vec::new();
     for name in ["a", "b", "c", "d"] {
-        client.create_volume(&order(name)).await.unwrap();
+        ids.push(new_volume(&client, name).await);
     }
     sim.cloud().config.page = 2;
     sim.forget_counts();
     assert_eq!(client.volumes(&[]).await.unwrap().len(), 4);
-    let key = "GET /volume/v3/{id}/volumes/detail";
-    assert_eq!(sim.counts()[key.replace("/{id}", "").as_str()].requests, 3, "the last page is empty");
+    let list = "GET /volume/v3/volumes/detail";
+    assert_eq!(sim.counts()[list].requests, 3, "the last page is empty");
     sim.cloud().config.name_filter = NameFilter::Ignored;
     assert_eq!(client.volumes(&[("name", "a".to_owned())]).await.unwrap().len(), 4);
     sim.cloud().config.name_filter = NameFilter::NotAllowed;
-    let error = client.volumes(&[("name", "a".to_owned())]).await.unwrap_err();
-    assert_eq!(judged(&error), (Kind::InvalidArgument, Outcome::Refused), "{error}");
+    sim.forget_counts();
+    for _ in 0..2 {
+        assert_eq!(client.volumes(&[("name", "a".to_owned())]).await.unwrap().len(), 4);
+    }
+    assert_eq!(sim.counts()[list].requests, 7, "the refusal comes once");
+    let order = BackupOrder { name: "b".to_owned(), volume: ids[0].clone(), ..BackupOrder::default() };
+    client.create_backup(&order).await.unwrap();
+    assert_eq!(client.backups(&[("name", "other".to_owned())]).await.unwrap().len(), 1);
+    assert!(client.snapshots(&[("name", "other".to_owned())]).await.unwrap().is_empty());
     assert!(self::client(&sim, &directory, "csi2").volumes(&[]).await.unwrap().is_empty());
 }
 

@@ -1,12 +1,14 @@
 //! Puts the rooms together.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::service::Routes;
 
-use crate::backend::cinder::connector::CinderConnector;
+use crate::backend::cinder::connector::{CinderConnector, NamelessConnector};
+use crate::backend::cinder::dialect::Telling;
 use crate::backend::cinder::{CinderBackend, CinderConfig};
 use crate::backend::file::{FileBackend, FileConfig, FileConnector};
 use crate::backend::{Backend, Backends, Connector, Late, Metered, Opener};
@@ -121,11 +123,18 @@ fn segment(config: &Config, name: &BackendName) -> String {
     format!("{}/{name}", config.driver_name)
 }
 
-/// The settings with a key for the zones of servers and volumes, a back end's own where the configuration names none: two
+/// The settings with what the rest of the configuration tells: a key for the zones of servers and volumes, a back end's own where the configuration names none: two
 /// clouds may have zones of the same name, and Kubernetes' own zones may be others.
 fn zoned(config: &Config, name: &BackendName, settings: &CinderConfig) -> CinderConfig {
     let mut settings = settings.clone();
     settings.zone_key.get_or_insert_with(|| segment(config, name));
+    if settings.dialect.servers.binding {
+        settings.server_key = Some(format!("{}.server", segment(config, name)));
+    }
+    if settings.dialect.disks == Telling::Nothing {
+        // Beside the socket is where a node's process may write what its next one is to find.
+        settings.node.state = config.endpoint.parent().map(Path::to_owned);
+    }
     settings
 }
 
@@ -216,8 +225,11 @@ fn connector(
             let settings = placed(config, name, settings);
             Arc::new(FileConnector::new(settings, name.clone(), config.node.name.clone()))
         }
-        BackendConfig::Cinder(settings) => {
+        BackendConfig::Cinder(settings) if settings.dialect.disks != Telling::Nothing => {
             Arc::new(CinderConnector::new(zoned(config, name, settings), Arc::clone(metrics)))
+        }
+        BackendConfig::Cinder(settings) => {
+            Arc::new(NamelessConnector::new(zoned(config, name, settings), config.node.name.clone()))
         }
     }
 }
@@ -236,6 +248,27 @@ fn node_part(name: &BackendName, connector: Arc<dyn Connector>, role: Role, metr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cloud_whose_disks_say_nothing_gets_what_its_nodes_need() {
+        let text = "endpoint: unix:///run/x/csi.sock\nbackends: {sky: {kind: cinder, dialect: cyclades, cloud: s}, east: {kind: cinder}}\n";
+        let config = crate::config::parse(
+            "f.yaml",
+            text.as_bytes(),
+            &crate::config::Overrides::default(),
+            &crate::config::ProcessEnvironment,
+        )
+        .unwrap();
+        let settings = |at: usize| {
+            let (name, BackendConfig::Cinder(settings)) = &config.backends[at] else { panic!() };
+            zoned(&config, name, settings)
+        };
+        let sky = settings(0);
+        assert_eq!(sky.server_key.as_deref(), Some("csi.fairlead.dev/sky.server"));
+        assert_eq!(sky.node.state.as_deref(), Some(Path::new("/run/x")));
+        let east = settings(1);
+        assert_eq!((east.server_key, east.node.state), (None, None));
+    }
 
     #[test]
     fn all_missing_tools_are_named_at_once() {

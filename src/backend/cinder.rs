@@ -11,11 +11,13 @@ pub mod connector;
 mod create;
 pub mod credentials;
 mod delete;
+pub mod dialect;
 mod explain;
 mod groups;
 mod grow;
 mod health;
 pub mod identity;
+mod kinds;
 mod listing;
 pub mod model;
 mod modify;
@@ -35,6 +37,7 @@ mod twins;
 mod wait;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -48,7 +51,7 @@ use crate::backend::{
     AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, GroupOrder, Limits,
     Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder,
 };
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::volume::{
     Attachment, GroupSnapshot, Health, NativeId, Parameters, SizeRange, Snapshot, Topology, Volume,
@@ -56,6 +59,7 @@ use crate::volume::{
 use attach::Attacher;
 use client::Client;
 use credentials::Heritage;
+use dialect::{Dialect, Feature, Telling};
 use identity::{Microversion, Service, Session};
 use model::{AbsoluteLimits, Zone};
 use watch::Watcher;
@@ -82,14 +86,22 @@ struct Cloud {
     turns: turns::Turns,
     newcomers: newcomers::Newcomers,
     suspects: suspects::Suspects,
-    types: explain::Types,
+    types: Arc<explain::Types>,
     /// Group types that promise consistent snapshots.
     group_types: Vec<model::GroupType>,
     zones: Vec<Zone>,
-    limits: tokio::sync::Mutex<Option<(Instant, AbsoluteLimits)>>,
+    limits: Lately<AbsoluteLimits>,
+    quotas: Lately<BTreeMap<String, i64>>,
 }
 
+/// What was told, and when.
+type Lately<T> = tokio::sync::Mutex<Option<(Instant, T)>>;
+
 impl Cloud {
+    const fn dialect(&self) -> &'static Dialect {
+        self.config.dialect
+    }
+
     fn heritage(&self) -> Heritage {
         self.session.access().credentials().heritage
     }
@@ -110,11 +122,16 @@ impl CinderBackend {
         let session = Arc::new(Session::open(name, config.clone(), metrics)?);
         let client = Client::new(Arc::clone(&session));
         let endpoint = client.endpoint(Service::Volume).await?;
+        if endpoint.major < 2 && config.dialect == Dialect::OPENSTACK {
+            let text = "the cloud's block storage speaks version 1 of its API, which is not OpenStack's any more: say in \
+                        \"dialect\" what kind of cloud it is";
+            return Err(Error::unknown(Kind::FailedPrecondition, text).with("backend", name));
+        }
         let features = Features {
             grow_in_use: endpoint.has(Microversion(3, 42)),
             services: endpoint.has(Microversion(3, 48)),
         };
-        let types = explain::Types::default();
+        let types = Arc::new(explain::Types::default());
         types.set(client.volume_types().await?);
         let zones = client.volume_zones().await?;
         let group_types = groups::consistent_types(&client, &config.consistent_group_types).await?;
@@ -123,7 +140,7 @@ impl CinderBackend {
         let config = CinderConfig { per_server: config.per_server.or(heritage.per_server), ..config };
         let watcher = Watcher::new(&client);
         let cloud = Cloud {
-            attacher: Attacher::new(&client, &watcher, config.clone()),
+            attacher: Attacher::new(&client, &watcher, config.clone()).with_types(Arc::clone(&types)),
             watcher,
             client,
             config,
@@ -136,7 +153,8 @@ impl CinderBackend {
             types,
             group_types,
             zones: zones.into_iter().filter(|zone| zone.state.available).collect(),
-            limits: tokio::sync::Mutex::default(),
+            limits: Lately::default(),
+            quotas: Lately::default(),
         };
         Ok(Self { cloud: Arc::new(cloud) })
     }
@@ -145,24 +163,30 @@ impl CinderBackend {
 #[async_trait]
 impl Backend for CinderBackend {
     fn capabilities(&self) -> Capabilities {
+        let can = |feature| self.cloud.dialect().can(feature);
         Capabilities {
-            snapshots: true,
+            snapshots: can(Feature::Snapshots),
             group_snapshots: !self.cloud.group_types.is_empty(),
-            clones: true,
-            expansion: if self.cloud.features.grow_in_use { Expansion::Online } else { Expansion::Offline },
-            modify: true,
+            clones: can(Feature::Clones),
+            expansion: match self.cloud.features.grow_in_use {
+                _ if !can(Feature::Growing) => Expansion::Never,
+                true => Expansion::Online,
+                false => Expansion::Offline,
+            },
+            modify: can(Feature::Retyping) || can(Feature::Notes),
             // Cinder's read-only flag belongs to the volume, not to one attachment, so it is the node that makes the disk
             // read-only.
             readonly_attach: true,
             multi_attach: self.cloud.types.any_shared(),
+            raw: self.cloud.dialect().disks != Telling::Nothing,
         }
     }
 
     fn limits(&self) -> Limits {
         let config = &self.cloud.config;
         Limits {
-            sizes: config.sizes,
-            per_server: config.per_server,
+            sizes: self.cloud.sizes(None),
+            per_server: config.per_server.or(config.dialect.per_server),
             volumes: config.max_volumes,
             bytes: config.max_bytes,
         }
@@ -236,8 +260,8 @@ impl Backend for CinderBackend {
     }
 
     async fn capacity(&self, parameters: &Parameters, place: Option<&Topology>) -> Result<Capacity> {
-        self.check_parameters(parameters)?;
-        self.cloud.capacity(place).await
+        let class = parameters::Class::read(self.cloud.dialect(), parameters, &Parameters::default())?;
+        self.cloud.capacity(class.volume_type.as_deref(), place).await
     }
 
     async fn health(&self, id: &NativeId) -> Result<Health> {
@@ -245,7 +269,7 @@ impl Backend for CinderBackend {
     }
 
     fn check_parameters(&self, parameters: &Parameters) -> Result<()> {
-        parameters::Class::read(parameters, &Parameters::default()).map(drop)
+        parameters::Class::read(self.cloud.dialect(), parameters, &Parameters::default()).map(drop)
     }
 
     fn check_mutable(&self, parameters: &Parameters) -> Result<()> {

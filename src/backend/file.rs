@@ -93,6 +93,7 @@ impl Backend for FileBackend {
             modify: false,
             readonly_attach: true,
             multi_attach: true,
+            raw: true,
         }
     }
 

@@ -80,6 +80,7 @@ impl Backend for Late {
                 modify: true,
                 readonly_attach: true,
                 multi_attach: true,
+                raw: true,
             },
             |inner| inner.capabilities(),
         )

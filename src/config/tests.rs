@@ -429,7 +429,7 @@ fn a_cloud_is_configured_without_its_credentials_being_there() {
         (Some(14), Some(50), Some(Bytes::gib(10 << 10)))
     );
     assert_eq!(
-        (all.sizes.min, all.sizes.default, all.sizes.step),
+        (all.sizes(None).min, all.sizes(None).default, all.sizes(None).step),
         (Bytes::gib(75), Bytes::gib(100), Bytes::gib(1))
     );
     assert_eq!((all.rates.read.per_second, all.rates.read.burst, all.rates.write.per_second), (0.5, 3, 25.0));
@@ -438,6 +438,49 @@ fn a_cloud_is_configured_without_its_credentials_being_there() {
     assert_eq!(cinder(", cloudConfFile: [/a, /b]").source, Source::Conf { files, cloud: None });
     assert!(matches!(cinder(", cloudConfFile: /a").source, Source::Conf { .. }));
     assert!(matches!(cinder(", environment: true").source, Source::Environment(_)));
+}
+
+#[test]
+fn a_kind_of_cloud_brings_its_own_defaults() {
+    use crate::backend::cinder::dialect::Dialect;
+    let cinder = |text: &str| match good(text).backends.remove(0).1 {
+        BackendConfig::Cinder(config) => *config,
+        other => panic!("{other:?}"),
+    };
+    let example = cinder(include_str!("../../docs/rackspace.example.yaml"));
+    let plain = cinder("backends: {dfw: {kind: cinder, dialect: rackspace}}");
+    for config in [&example, &plain] {
+        assert_eq!(config.dialect, Dialect::RACKSPACE);
+        assert!(config.ignore_volume_az, "there are no zones");
+        for (name, least) in [("SATA", 75), ("SSD", 50)] {
+            let sizes = config.sizes(Some(name));
+            assert_eq!(
+                (sizes.min, sizes.max, sizes.default),
+                (Bytes::gib(least), Bytes::gib(1024), sizes.min)
+            );
+        }
+        assert_eq!(config.sizes(Some("other")).min, Bytes::gib(75));
+    }
+    assert_eq!((plain.sizes(None).min, example.sizes(None).min), (Bytes::gib(75), Bytes::gib(50)));
+    let own = cinder(
+        "backends: {dfw: {kind: cinder, dialect: rackspace, ignoreVolumeAZ: false, limits: {sizes: {min: 5GiB, max: 20GiB}, \
+         types: {SATA: {volumes: 7}, ssd-large: {bytes: 1TiB, sizes: {min: 50GiB, max: 100GiB}}}}}}",
+    );
+    assert!(own.ignore_volume_az);
+    let sizes = |name| (own.sizes(Some(name)).min, own.sizes(Some(name)).default, own.sizes(Some(name)).max);
+    let gib = |sizes: [u64; 3]| sizes.map(Bytes::gib).into();
+    assert_eq!(sizes("SATA"), gib([5, 20, 20]));
+    assert_eq!(sizes("ssd-large"), gib([50, 50, 100]));
+    assert_eq!(own.types["SATA"].volumes, Some(7));
+    assert_eq!(own.types["ssd-large"].bytes, Some(Bytes::gib(1024)));
+    let found = faults(
+        "backends: {a: {kind: cinder, dialect: rackspce}, b: {kind: cinder, limits: {types: {fast: {volumes: 3, size: 1}}}}}",
+    );
+    for part in
+        ["use one of openstack, rackspace", "tells and holds its limits itself", "did you mean \"sizes\"?"]
+    {
+        assert!(found.iter().any(|fault| fault.contains(part)), "{part}: {found:?}");
+    }
 }
 
 #[test]
@@ -515,6 +558,34 @@ fn what_the_nodes_of_a_cloud_read_is_checked() {
         "\"https://x\" is no URL that begins with http://",
         "\"backends.east.node.zne\" is not known",
     ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn the_nodes_of_a_cloud_with_numbers_have_numbers() {
+    use crate::backend::cinder::dialect::Dialect;
+    let read = |server: &str| {
+        let text =
+            format!("backends: {{sky: {{kind: cinder, dialect: cyclades, node: {{server: {server}}}}}}}\n");
+        let BackendConfig::Cinder(config) = good(&text).backends.remove(0).1 else { panic!() };
+        config
+    };
+    for server in ["42", "'42'"] {
+        let config = read(server);
+        assert_eq!((config.dialect, config.node.server.as_deref()), (Dialect::CYCLADES, Some("42")));
+        assert_eq!(config.sizes(None).max, Bytes::gib(200));
+    }
+    let example = good(include_str!("../../docs/cyclades.example.yaml"));
+    let BackendConfig::Cinder(config) = &example.backends[0].1 else { panic!() };
+    assert_eq!((config.dialect, config.volume_type.as_deref()), (Dialect::CYCLADES, Some("archipelago")));
+    let found = faults(
+        "backends: {sky: {kind: cinder, dialect: cyclades, node: {server: snf-42}}, moon: {kind: cinder, dialect: klingon}}\n",
+    );
+    let text = found.join("\n");
+    for part in
+        ["\"snf-42\" is no id of a server: those of Cyclades are whole numbers", "\"klingon\"", "cyclades"]
+    {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
 }

@@ -17,6 +17,15 @@ pub(super) fn check(backend: &BackendName, capabilities: Capabilities, access: &
                 one.mode
             )));
         }
+        if one.is_block() && !capabilities.raw {
+            return Err(Error::refused(
+                Kind::Unsupported,
+                format!(
+                    "back end {backend} hands out no raw devices: its disks say nothing of themselves, so a volume is known \
+                     again by its file system alone; use volumeMode Filesystem"
+                ),
+            ));
+        }
         if one.mode.multi_node() && !capabilities.multi_attach {
             return Err(Error::refused(
                 Kind::Unsupported,

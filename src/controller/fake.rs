@@ -48,6 +48,7 @@ impl Default for Fake {
             modify: true,
             readonly_attach: true,
             multi_attach: true,
+            raw: true,
         })
     }
 }

@@ -101,7 +101,8 @@ async fn uses_that_contradict_or_endanger_each_other_are_refused() {
         ("east", vec![mount(MultiNodeSingleWriter)], Some(Kind::InvalidArgument)),
         ("east", vec![mount(SingleNodeWriter), block(SingleNodeWriter)], Some(Kind::InvalidArgument)),
         ("east", vec![mount(SingleNodeWriter), xfs(SingleNodeWriter)], Some(Kind::InvalidArgument)),
-        ("west", vec![block(MultiNodeMultiWriter)], Some(Kind::Unsupported)),
+        ("west", vec![mount(MultiNodeReaderOnly)], Some(Kind::Unsupported)),
+        ("west", vec![block(SingleNodeWriter)], Some(Kind::Unsupported)),
         ("east", vec![mount(SingleNodeWriter), mount(MultiNodeReaderOnly)], None),
         ("east", vec![block(MultiNodeMultiWriter)], None),
     ] {
@@ -118,6 +119,7 @@ fn lacking_all() -> crate::backend::Capabilities {
         modify: false,
         readonly_attach: false,
         multi_attach: false,
+        raw: false,
     }
 }
 
@@ -136,6 +138,7 @@ async fn what_a_back_end_lacks_is_refused_by_its_name() {
         controller.expand(&id, SizeRange::at_least(Bytes::gib(2)), None).await.unwrap_err(),
         controller.modify(&id, map(&[("iops", "1")])).await.unwrap_err(),
         controller.attach(attach(&id, "n", single, true)).await.unwrap_err(),
+        controller.attach(attach(&id, "n", block(AccessMode::SingleNodeWriter), false)).await.unwrap_err(),
     ] {
         assert_eq!((error.kind(), error.outcome()), (Kind::Unsupported, Outcome::Refused), "{error}");
         assert!(error.to_string().contains("west"), "{error}");

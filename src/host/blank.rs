@@ -138,7 +138,7 @@ fn look(bytes: &[u8], offset: u64, size: u64) -> Option<Finding> {
 }
 
 /// By words, because an unoptimised build compares bytes slowly.
-fn is_zero(bytes: &[u8]) -> bool {
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
 }

@@ -1,6 +1,8 @@
 //! The disks of this machine as sysfs shows them, found by what they are (Documentation/ABI of the kernel:
 //! stable/sysfs-block, testing/sysfs-bus-scsi). Links that udev makes are not needed.
 
+mod claims;
+mod content;
 mod links;
 mod live;
 mod scan;
@@ -20,6 +22,8 @@ use super::linux::blocking;
 use crate::backend::Device;
 use crate::error::{Error, Kind, Result};
 use crate::volume::Bytes;
+
+pub use content::Glance;
 
 /// How long a disk may take to tell its serial. A virtio disk is asked itself, in its queue behind all other requests.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -185,6 +189,27 @@ impl Disks {
             Some("xen") => Bus::Xen,
             _ => Bus::Other,
         }
+    }
+
+    /// The number that Xen's host gave a disk of its own (`vbd-51728`; 51728 stands for the first data disk, `xvdb`); `None` where it
+    /// is none of Xen's.
+    ///
+    /// # Errors
+    /// Where sysfs cannot be asked.
+    pub async fn xen_number(&self, disk: &Disk) -> Result<Option<u32>> {
+        if disk.bus != Bus::Xen {
+            return Ok(None);
+        }
+        let device = self.sys.join("block").join(&disk.name).join("device");
+        blocking(move || {
+            let shown = match std::fs::canonicalize(&device) {
+                Err(error) if gone(&error) => return Ok(None),
+                shown => shown.map_err(|error| Error::io(format!("follow {}", device.display()), error))?,
+            };
+            let name = shown.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            Ok(name.strip_prefix("vbd-").and_then(|number| number.parse().ok()))
+        })
+        .await
     }
 
     async fn serial(&self, disk: &Disk) -> Result<String> {

@@ -9,7 +9,7 @@ use super::tools::{Tool, Tools};
 use super::{device, mount, mountinfo};
 use crate::backend::Device;
 use crate::error::{Error, Kind, Result};
-use crate::volume::FsType;
+use crate::volume::{FsType, Mark};
 
 /// mkfs writes little, but on slow storage.
 const FORMAT_DEADLINE: Duration = Duration::from_secs(10 * 60);
@@ -23,14 +23,18 @@ const GROW_DEADLINE: Duration = Duration::from_secs(30 * 60);
 ///
 /// Nothing is discarded: a blank device has nothing to discard, and on some back ends discarding a large volume takes
 /// minutes. ext4 keeps no blocks for root, because a data volume needs no reserve for the system; its inode tables are
-/// zeroed by the kernel after the mount, as mke2fs does by default.
-pub(super) async fn format(tools: &Tools, device: &Device, fs: FsType) -> Result<()> {
-    let (tool, options): (_, &[&str]) = match fs {
-        FsType::Ext4 => (Tool::MkfsExt4, &["-q", "-F", "-m", "0", "-E", "nodiscard"]),
-        FsType::Xfs => (Tool::MkfsXfs, &["-q", "-f", "-K"]),
-        FsType::Btrfs => (Tool::MkfsBtrfs, &["-q", "-f", "-K"]),
+/// zeroed by the kernel after the mount, as mke2fs does by default. The file system's UUID is `mark`; without one, a
+/// random one.
+pub(super) async fn format(tools: &Tools, device: &Device, fs: FsType, mark: Option<Mark>) -> Result<()> {
+    let (tool, options, uuid): (_, &[&str], [&str; 2]) = match fs {
+        FsType::Ext4 => (Tool::MkfsExt4, &["-q", "-F", "-m", "0", "-E", "nodiscard"], ["-U", ""]),
+        FsType::Xfs => (Tool::MkfsXfs, &["-q", "-f", "-K"], ["-m", "uuid="]),
+        FsType::Btrfs => (Tool::MkfsBtrfs, &["-q", "-f", "-K"], ["-U", ""]),
     };
-    on_free_device(tools, tool, options, device, FORMAT_DEADLINE).await?.success()?;
+    let marked = mark.map(|mark| (uuid[0], format!("{}{mark}", uuid[1])));
+    let mut options = options.to_vec();
+    options.extend(marked.iter().flat_map(|(option, value)| [*option, value.as_str()]));
+    on_free_device(tools, tool, &options, device, FORMAT_DEADLINE).await?.success()?;
     let synced = device.clone();
     super::linux::blocking(move || {
         let file = device::open(&synced, device::Open::Shared)?;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::backend::Device;
 use crate::error::{Error, Result};
-use crate::volume::FsType;
+use crate::volume::{FsType, Mark};
 
 /// This machine, by system calls and the usual tools.
 #[derive(Debug)]
@@ -141,7 +141,11 @@ impl Host for Linux {
     }
 
     async fn format(&self, device: &Device, fs: FsType) -> Result<()> {
-        filesystem::format(&self.tools, device, fs).await
+        filesystem::format(&self.tools, device, fs, None).await
+    }
+
+    async fn format_marked(&self, device: &Device, fs: FsType, mark: Mark) -> Result<()> {
+        filesystem::format(&self.tools, device, fs, Some(mark)).await
     }
 
     async fn check(&self, device: &Device, fs: FsType) -> Result<()> {

@@ -1,4 +1,7 @@
-//! How large a file system believes its device to be, by its superblock alone.
+//! What a file system says of itself in its superblock alone: how large it believes its device to be, and its UUID.
+
+use std::fs::File;
+use std::path::Path;
 
 use super::device;
 use crate::backend::Device;
@@ -28,6 +31,41 @@ pub(super) fn needs_growth(device: &Device, fs: FsType) -> Result<bool> {
         Error::precondition(format!("{} bears no {fs} superblock that can be read", device.path.display()))
     })?;
     Ok(used.checked_add(unit).is_some_and(|more| more <= size))
+}
+
+/// The UUID of the file system on a device, by the kinds that the driver makes; `None` where there is none of these, or
+/// more than one, so that it cannot be told which one counts.
+///
+/// # Errors
+/// Where the device cannot be read.
+pub(super) fn uuid(file: &File, path: &Path, size: u64) -> Result<Option<[u8; 16]>> {
+    let mut found = None;
+    for fs in FsType::ALL {
+        if size < place(fs) + device::BLOCK as u64 {
+            continue;
+        }
+        let block = device::read(file, path, place(fs), device::BLOCK)?;
+        match (uuid_in(&block, fs), found) {
+            (Some(_), Some(_)) => return Ok(None),
+            (Some(uuid), None) => found = Some(uuid),
+            (None, _) => {}
+        }
+    }
+    Ok(found)
+}
+
+fn uuid_in(block: &[u8], fs: FsType) -> Option<[u8; 16]> {
+    let magic: (usize, &[u8]) = match fs {
+        FsType::Ext4 => (1024 + 0x38, &[0x53, 0xef]),
+        FsType::Xfs => (0, b"XFSB"),
+        FsType::Btrfs => (64, b"_BHRfS_M"),
+    };
+    let at = match fs {
+        FsType::Ext4 => 1024 + 0x68,
+        FsType::Xfs | FsType::Btrfs => 32,
+    };
+    let is = block.get(magic.0..).is_some_and(|rest| rest.starts_with(magic.1));
+    is.then(|| bytes(block, at))?
 }
 
 /// Bytes that the file system covers, and its block size.

@@ -83,6 +83,11 @@ impl Answer {
         told.unwrap_or_else(std::time::SystemTime::now)
     }
 
+    /// Whether its words say that a repetition is in vain.
+    pub(super) fn settles(&self) -> bool {
+        self.request.is_settled_by(&self.body)
+    }
+
     /// The body, read as JSON.
     ///
     /// # Errors

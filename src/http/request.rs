@@ -21,6 +21,7 @@ pub struct Request {
     pub(super) operation: &'static str,
     pub(super) timeout: Duration,
     pub(super) repeatable: bool,
+    settling: Vec<&'static str>,
     /// Whether the body is made of secrets, so that an answer that quotes it must not be quoted.
     pub(super) confidential: bool,
     pub(super) secrets: Vec<SecretString>,
@@ -53,6 +54,7 @@ impl Request {
             operation,
             timeout: TIMEOUT,
             repeatable,
+            settling: Vec::new(),
             confidential: false,
             secrets: Vec::new(),
             headers,
@@ -74,6 +76,19 @@ impl Request {
     pub const fn repeatable(mut self) -> Self {
         self.repeatable = true;
         self
+    }
+
+    /// Ends the repetitions at an answer with these words, although its status is that of a rate limit.
+    #[must_use]
+    pub fn settled_by(mut self, words: &'static str) -> Self {
+        self.settling.push(words);
+        self
+    }
+
+    /// Whether an answer's body has such words.
+    pub(super) fn is_settled_by(&self, body: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(body);
+        self.settling.iter().any(|words| text.contains(words))
     }
 
     /// Adds a header.

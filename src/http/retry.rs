@@ -40,6 +40,7 @@ pub(super) fn next(request: &Request, result: &Result<Answer, Lost>, tries: u32)
             // A quota that is used up also answers 413, with no or no real time to wait.
             (413, None) => Next::Done,
             (413, Some(pause)) if pause.is_zero() => Next::Done,
+            (413 | 429, _) if answer.settles() => Next::Done,
             // Turned away at the door: not carried out, so this holds for every call.
             (413 | 429, pause) => {
                 let pause = pause.filter(|pause| !pause.is_zero());

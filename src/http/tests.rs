@@ -142,6 +142,17 @@ async fn a_rate_limit_is_waited_for_by_every_call_and_a_quota_is_not() {
 }
 
 #[tokio::test]
+async fn words_that_settle_it_end_the_repetitions_of_a_rate_limit() {
+    let server =
+        Fake::start(|_| Reply::json(429, r#"{"overLimit": {"message": "QuotaExceeded: 500"}}"#)).await;
+    let started = Instant::now();
+    let request = post(server.url("/a")).settled_by("QuotaExceeded");
+    assert_eq!(plain().send(&request).await.unwrap().status(), 429);
+    assert_eq!(server.count("POST /a"), 1);
+    assert!(started.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
 async fn a_pause_longer_than_the_deadline_is_told_at_once() {
     let server = Fake::start(|_| Reply::json(429, "{}").header("retry-after", 3600)).await;
     let started = Instant::now();

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::host::{Host, Mount, PathKind, Signature, Usage};
-use crate::volume::{Attachment, Bytes, Content, FsType, Health, NativeId};
+use crate::volume::{Attachment, Bytes, Content, FsType, Health, Mark, NativeId};
 
 /// What is on a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,10 @@ pub(super) struct State {
     pub(super) fuse: Option<(usize, Cut)>,
     /// The back end keeps no record of the contents that a node can read.
     pub(super) unrecorded: bool,
+    /// Disks tell nothing of themselves, so their file systems must bear marks.
+    pub(super) nameless: bool,
+    /// The marks that file systems were made with.
+    pub(super) marks: Vec<Mark>,
     changes: usize,
     off: bool,
     next: u64,
@@ -382,6 +386,12 @@ impl Host for Machine {
         })
     }
 
+    async fn format_marked(&self, device: &Device, fs: FsType, mark: Mark) -> Result<()> {
+        self.format(device, fs).await?;
+        self.state().marks.push(mark);
+        Ok(())
+    }
+
     async fn check(&self, device: &Device, _fs: FsType) -> Result<()> {
         self.read(|state| if state.in_use(device.number) { Err(Error::busy("mounted")) } else { Ok(()) })
     }
@@ -498,6 +508,10 @@ impl Connector for Cloud {
             }
             Ok(())
         })
+    }
+
+    fn mark(&self, volume: &NativeId) -> Option<Mark> {
+        self.0.state().nameless.then(|| Mark::of(volume))
     }
 
     async fn content(&self, volume: &NativeId) -> Result<Option<Content>> {

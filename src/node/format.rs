@@ -164,7 +164,10 @@ impl Core {
         connector.mark_formatting(&target.order.volume.native).await?;
         failpoint::step("stage.formatting-marked");
         phase("format");
-        self.host.format(device, target.fs).await?;
+        match connector.mark(&target.order.volume.native) {
+            Some(mark) => self.host.format_marked(device, target.fs, mark).await?,
+            None => self.host.format(device, target.fs).await?,
+        }
         failpoint::step("stage.formatted");
         connector.mark_formatted(&target.order.volume.native).await?;
         failpoint::step("stage.marked");

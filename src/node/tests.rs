@@ -770,3 +770,11 @@ async fn the_node_tells_of_itself_what_its_back_ends_know() {
     set(None, "b", None);
     assert_eq!(rig.node.info().await.unwrap_err().kind(), Kind::FailedPrecondition);
 }
+
+#[tokio::test]
+async fn a_disk_that_tells_nothing_gets_its_volume_s_mark() {
+    let rig = Rig::with(false);
+    rig.machine.state().nameless = true;
+    rig.node.stage(&stage(mount(FsType::Ext4, &[]))).await.unwrap();
+    assert_eq!(rig.machine.state().marks, [crate::volume::Mark::of(&id().native)]);
+}

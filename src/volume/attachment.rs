@@ -57,9 +57,18 @@ pub enum Connection {
     Disk {
         /// What it says of itself: its serial, or as much of that as its bus can carry.
         serial: String,
-        /// Where the cloud believes that the node sees it, such as `/dev/vdb`. A hint, and often wrong.
+        /// Where the cloud believes that the node sees it, such as `/dev/vdb`. Right on Xen alone; else a
+        /// hint, and often wrong.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         device: Option<String>,
+    },
+    /// A disk that the hypervisor plugs into the node, and that says nothing of itself.
+    Nameless {
+        /// Whose disk it is.
+        volume: String,
+        /// How many volumes the cloud listed at the server once this one was attached: as many disks must be there at
+        /// least before any of them can be taken for it.
+        disks: u32,
     },
 }
 
@@ -116,6 +125,24 @@ mod tests {
         let attachment = Attachment::from_context(&context).unwrap();
         assert_eq!(attachment.connection, Connection::Disk { serial: "cb49b381".into(), device: None });
         assert_eq!(attachment.to_context().unwrap(), context);
+    }
+
+    #[test]
+    fn a_disk_without_a_name_is_told_with_the_number_of_disks() {
+        let connection = Connection::Nameless { volume: "44".into(), disks: 3 };
+        let attachment = Attachment {
+            nonce: "7".into(),
+            size: Bytes::gib(1),
+            content: Content::New,
+            readonly: false,
+            connection,
+        };
+        let context = attachment.to_context().unwrap();
+        assert!(
+            context[KEY].contains(r#""connection":{"kind":"nameless","volume":"44","disks":3}"#),
+            "{context:?}"
+        );
+        assert_eq!(Attachment::from_context(&context).unwrap(), attachment);
     }
 
     #[test]

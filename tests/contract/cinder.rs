@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use fairlead::backend::cinder::CinderBackend;
 use fairlead::backend::cinder::config::CinderConfig;
 use fairlead::backend::cinder::credentials::Source;
+use fairlead::backend::cinder::dialect::{Dialect, Feature};
 use fairlead::backend::{Backend, Connector, DetachOrder, Page, SnapshotFilter};
 use fairlead::volume::{NativeId, NodeId};
 
@@ -25,11 +26,19 @@ pub struct CinderFixture {
 
 impl CinderFixture {
     /// For this fact, as a cluster of this name.
-    pub fn new(source: Source, servers: Vec<String>, cluster: String, fact: &str) -> Self {
-        let mut config = CinderConfig::new(source);
+    pub fn new(
+        dialect: &'static Dialect,
+        source: Source,
+        servers: Vec<String>,
+        cluster: String,
+        fact: &str,
+    ) -> Self {
+        let mut config = CinderConfig::of(dialect, source);
         config.cluster = cluster;
         config.name_prefix = "vol-".to_owned();
-        config.consistent_group_types = vec![GROUP_TYPE.to_owned()];
+        if dialect.can(Feature::Groups) {
+            config.consistent_group_types = vec![GROUP_TYPE.to_owned()];
+        }
         // Of all others Cinder itself sees to it that one server has a volume.
         config.volume_type = (fact == SHARING).then(|| "multiattach".to_owned());
         Self { config, servers }
@@ -45,9 +54,11 @@ impl CinderFixture {
     /// Removes all that the fact left.
     pub async fn clean(&self) {
         let backend = self.open(Quotas::default()).await;
-        for snapshot in
-            backend.list_snapshots(&SnapshotFilter::default(), &Page::default()).await.unwrap().items
-        {
+        let snapshots = match backend.capabilities().snapshots {
+            true => backend.list_snapshots(&SnapshotFilter::default(), &Page::default()).await.unwrap().items,
+            false => Vec::new(),
+        };
+        for snapshot in snapshots {
             match &snapshot.group {
                 None => backend.delete_snapshot(&snapshot.id).await.unwrap(),
                 Some(group) => match backend.get_group(group).await {

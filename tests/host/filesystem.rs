@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fairlead::error::Kind;
 use fairlead::host::{Host, Linux, Signature};
-use fairlead::volume::FsType;
+use fairlead::volume::{FsType, Mark};
 
 use crate::loopdev::{LoopDev, Place, sh};
 
@@ -71,6 +71,20 @@ async fn made_mounted_grown(fs: FsType) {
     assert_eq!(std::fs::read_to_string(directory.join("data")).unwrap(), "kept");
     host.unmount(&directory).await.unwrap();
     assert!(!host.needs_growth(&device, fs).await.unwrap(), "{fs} fills its device again");
+}
+
+#[tokio::test]
+async fn a_file_system_bears_the_mark_that_it_is_made_with() {
+    let (host, place) = (Linux::new(), Place::new());
+    let mark = Mark::of(&"44".parse().unwrap());
+    for fs in FsType::ALL {
+        let dev = LoopDev::attach(&place.image(fs.as_str(), SIZE));
+        let device = host.device(&dev.path).await.unwrap();
+        host.format_marked(&device, fs, mark).await.unwrap();
+        assert_eq!(host.signature(&device).await.unwrap(), Signature::Fs(fs));
+        let told = sh("blkid", &["-p", "-o", "value", "-s", "UUID", dev.name()]);
+        assert_eq!(told.trim(), mark.to_string(), "{fs}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
+use fairlead::backend::cinder::dialect::Dialect;
 use fairlead::volume::Bytes;
 use futures_util::FutureExt as _;
 use libtest_mimic::{Failed, Trial};
@@ -24,6 +25,7 @@ pub fn trials(cloud: &Cloud, reachable: bool) -> (Vec<Trial>, usize) {
             // Cinder counts in gibibytes.
             runtime(Bytes::gib(1)).block_on(async {
                 let fixture = CinderFixture::new(
+                    Dialect::OPENSTACK,
                     cloud.source("csi"),
                     cloud.servers.clone(),
                     crate::name("fact"),

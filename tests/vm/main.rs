@@ -15,6 +15,7 @@ mod disks;
 mod faults;
 mod identity;
 mod machine;
+mod nameless;
 mod node;
 
 use std::pin::Pin;
@@ -40,17 +41,19 @@ fn main() -> ExitCode {
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let place = tempfile::Builder::new().prefix("fairlead-vm.").tempdir().unwrap();
     let machine: Arc<OnceLock<Mutex<Machine>>> = Arc::default();
-    let trials = [identity::TESTS, disks::TESTS, faults::TESTS].concat().into_iter().map(|(name, work)| {
-        let (machine, place) = (Arc::clone(&machine), place.path().to_owned());
-        Trial::test(name, move || {
-            let machine = machine.get_or_init(|| Mutex::new(boot(&place)));
-            let machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            runtime.block_on(work(&machine));
-            Ok(())
-        })
-    });
+    let trials = [identity::TESTS, disks::TESTS, nameless::TESTS, faults::TESTS].concat().into_iter().map(
+        |(name, work)| {
+            let (machine, place) = (Arc::clone(&machine), place.path().to_owned());
+            Trial::test(name, move || {
+                let machine = machine.get_or_init(|| Mutex::new(boot(&place)));
+                let machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+                runtime.block_on(work(&machine));
+                Ok(())
+            })
+        },
+    );
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     // Ends the machine before its directory goes.
     drop(machine);

@@ -26,6 +26,8 @@ pub struct Volume {
     pub content: Content,
     pub size: Bytes,
     pub device: Option<String>,
+    /// How many disks the cloud had, where its disks say nothing.
+    pub disks: Option<u32>,
     pub capability: csi::VolumeCapability,
 }
 
@@ -36,6 +38,7 @@ impl Volume {
             content: Content::New,
             size: Bytes::mib(mebibytes),
             device: None,
+            disks: None,
             capability: mount("ext4"),
         }
     }
@@ -58,7 +61,10 @@ impl Volume {
             size: self.size,
             content: self.content,
             readonly: false,
-            connection: Connection::Disk { serial: self.id.clone(), device: self.device.clone() },
+            connection: match self.disks {
+                None => Connection::Disk { serial: self.id.clone(), device: self.device.clone() },
+                Some(disks) => Connection::Nameless { volume: self.id.clone(), disks },
+            },
         };
         attachment.to_context().unwrap()
     }
@@ -77,6 +83,11 @@ impl<'a> Node<'a> {
     /// Starts the driver in the machine, anew where it runs already. `settings` are lines of the back end's section
     /// `node`.
     pub async fn start(machine: &'a Machine, settings: &str) -> Self {
+        Self::start_in(machine, "openstack", settings).await
+    }
+
+    /// The same in another kind of cloud.
+    pub async fn start_in(machine: &'a Machine, dialect: &str, settings: &str) -> Self {
         machine.run(&format!(
             "killall -q fairlead || true; while pidof fairlead; do sleep 0.1; done; rm -f /run/csi/socket\n\
              cat > /etc/fairlead.yaml <<'END'\n\
@@ -84,7 +95,7 @@ impl<'a> Node<'a> {
              http: off\n\
              log: {{level: debug}}\n\
              node: {{name: machine, fileSystems: [ext4, xfs]}}\n\
-             backends:\n  cloud:\n    kind: cinder\n    node:\n{settings}\n\
+             backends:\n  cloud:\n    kind: cinder\n    dialect: {dialect}\n    node:\n{settings}\n\
              END\n\
              (setsid /fairlead node --config /etc/fairlead.yaml >>/run/node.log 2>&1 &)\n\
              for i in $(seq 300); do [ -S /run/csi/socket ] && exit 0; sleep 0.1; done; cat /run/node.log; exit 1"

@@ -11,6 +11,10 @@ leads. Every flag bears its reason, and stands nowhere else.
     - --worker-threads={{ $values.sidecars.workers }}
     # For a StorageClass without a type; with none at all the kubelet would not apply fsGroup.
     - --default-fstype=ext4
+    {{- if $values.sidecars.strictTopology }}
+    # A volume that is bound to a server is made on that of its pod, which no other way of ordering it names.
+    - --strict-topology
+    {{- end }}
     # Volumes bear the names of their claim, so a person finds them in the cloud, and events find their claim.
     - --extra-create-metadata
     # CSIStorageCapacity objects let the scheduler choose a node where there is room. They belong to the Deployment

@@ -6,6 +6,7 @@
 //! asked for.
 
 mod begin;
+mod bound;
 mod detach;
 mod leftover;
 mod limit;
@@ -16,6 +17,7 @@ mod stand;
 mod tests;
 mod uses;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -24,11 +26,13 @@ use tokio::time::{Instant, sleep};
 use crate::backend::AttachOrder;
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::flight::phase;
-use crate::volume::{Attachment, Bytes, Connection, NodeId};
+use crate::volume::{Attachment, Bytes, Connection, Content, NodeId};
 
 use super::IDENTITY;
 use super::client::Client;
 use super::config::CinderConfig;
+use super::dialect::Telling;
+use super::explain::Types;
 use super::identity::{Microversion, Service};
 use super::model::{Status, Volume, VolumeAttachment};
 use super::watch::Watcher;
@@ -39,6 +43,7 @@ use queue::Queues;
 use stand::{Stand, stand};
 
 pub use limit::PROPERTY;
+pub use queue::Turn;
 pub use uses::{CONTENT, DATA};
 
 /// From here on Cinder tells which service holds a volume.
@@ -88,6 +93,7 @@ pub struct Attacher {
     queues: Queues,
     memory: Memory,
     limits: Limits,
+    types: Arc<Types>,
     patience: Patience,
 }
 
@@ -159,11 +165,18 @@ impl Attacher {
             client: client.clone(),
             watcher: watcher.clone(),
             config,
-            queues: Queues::default(),
+            queues: Queues::new(client.dialect().servers.one_task),
             memory: Memory::default(),
             limits,
+            types: Arc::default(),
             patience: Patience::default(),
         }
+    }
+
+    /// With these types of volumes, which tell whose volumes stay with one server.
+    #[must_use]
+    pub(super) fn with_types(self, types: Arc<Types>) -> Self {
+        Self { types, ..self }
     }
 
     /// Notes a volume as the cloud showed it just now, which can spare a question when it is attached.
@@ -197,12 +210,16 @@ impl Attacher {
         let mut tries = 0;
         // Nova asks Cinder anyway, and refuses what is not free. Volumes that several servers can have are never taken
         // for free unseen.
-        let known_free = uses::is_plain(order) && self.memory.is_free(job.volume);
+        let known_free =
+            self.client.dialect().attachment_ids && uses::is_plain(order) && self.memory.is_free(job.volume);
         let mut volume = if known_free { None } else { Some(self.look(job).await?) };
         loop {
             let mut shared = false;
             if let Some(found) = &volume {
                 match job.stand(found) {
+                    Stand::Here(attachment) if self.bound(found).is_some() => {
+                        return self.give(order, job, found, attachment).await;
+                    }
                     Stand::Here(attachment) => match self.found(order, job, found, attachment).await? {
                         Some(attachment) => return Ok(attachment),
                         None if job.is_late() => return Err(job.too_late("clearing up", found)),
@@ -217,7 +234,10 @@ impl Attacher {
                         continue;
                     }
                     Stand::Broken => return Err(broken(found)),
-                    Stand::Elsewhere(others) => uses::may_share(order, found, &others)?,
+                    Stand::Elsewhere(others) => {
+                        self.refuse_bound(found)?;
+                        uses::may_share(order, found, &others)?;
+                    }
                     Stand::Free => {}
                 }
                 shared = found.multiattach;
@@ -225,9 +245,11 @@ impl Attacher {
             }
             tries += 1;
             let arrived = match self.begin(job, shared).await? {
-                Begun::Answered(listed) => {
+                Begun::Answered(listed, turn) => {
                     self.memory.forget(job.volume);
-                    self.arrive(job, shared, None).await.map(|arrived| (arrived, listed))?
+                    let arrived = self.arrive(job, shared, None).await;
+                    drop(turn);
+                    arrived.map(|arrived| (arrived, listed))?
                 }
                 Begun::Lost(lost) => {
                     job.lost.store(true, Ordering::Relaxed);
@@ -358,7 +380,7 @@ impl Attacher {
                 "the server has it already, and not as it is wanted now (read-only or not): detach it first";
             return Err(Error::refused(Kind::AlreadyExists, text));
         }
-        let id = attachment.attachment_id.as_deref().unwrap_or_default();
+        let id = act(volume, attachment).unwrap_or_default();
         if self.memory.is_listed(job.volume, &job.server, id) {
             return Ok(Some(self.done(order, job, volume, attachment)));
         }
@@ -380,15 +402,24 @@ impl Attacher {
         volume: &Volume,
         attachment: &VolumeAttachment,
     ) -> Attachment {
-        let id = attachment.attachment_id.clone().unwrap_or_default();
-        self.memory.attached(job.volume, &job.server, &id);
+        let id = act(volume, attachment);
+        self.memory.attached(job.volume, &job.server, id.unwrap_or_default());
         Attachment {
-            // Clouds without attachments of their own tell at least where it is.
-            nonce: if id.is_empty() { format!("{}@{}", job.volume, job.server) } else { id },
+            nonce: id.map_or_else(|| format!("{}@{}", job.volume, job.server), str::to_owned),
             size: Bytes::gib(volume.size),
-            content: super::content(&self.config, volume),
+            // What does not tell one act of attaching from another does not tell whether an interrupted formatting is still
+            // that of this one: then nothing is formatted.
+            content: if id.is_some() { super::content(&self.config, volume) } else { Content::Data },
             readonly: !uses::ordered(order).writes(),
-            connection: Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() },
+            connection: match self.client.dialect().disks {
+                Telling::Serial | Telling::Name => {
+                    Connection::Disk { serial: job.volume.to_owned(), device: attachment.device.clone() }
+                }
+                Telling::Nothing => Connection::Nameless {
+                    volume: job.volume.to_owned(),
+                    disks: uses::disks_of(id.unwrap_or_default()),
+                },
+            },
         }
     }
 
@@ -399,7 +430,18 @@ impl Attacher {
                 "the cloud has it marked read-only: `openstack volume set --read-write` makes it writable";
             return Err(Error::precondition(text));
         }
-        let notes = uses::to_note(order, volume, &job.server)?;
+        let mut notes = uses::to_note(order, volume, &job.server)?;
+        let dialect = self.client.dialect();
+        // Where the node has to be told more, the act is named in the server's turn.
+        if !dialect.attachment_ids && dialect.disks != Telling::Nothing {
+            notes.extend([uses::act(None)?]);
+        }
+        let more = notes.keys().filter(|key| !volume.metadata.contains_key(*key)).count();
+        if dialect.most_notes.is_some_and(|most| volume.metadata.len() + more + 1 > most) {
+            let mut all = uses::still_true(volume, &job.server);
+            all.extend(notes);
+            return self.client.replace_notes(job.volume, &all).await;
+        }
         if notes.is_empty() { Ok(()) } else { self.client.note_on_volume(job.volume, &notes).await }
     }
 
@@ -433,6 +475,12 @@ impl Attacher {
     }
 }
 
+/// Which act of attaching it is.
+fn act<'a>(volume: &'a Volume, attachment: &'a VolumeAttachment) -> Option<&'a str> {
+    let noted = || volume.metadata.get(uses::ACT).filter(|act| !act.is_empty());
+    attachment.attachment_id.as_ref().or_else(noted).map(String::as_str)
+}
+
 fn gone() -> Error {
     Error::not_found("the volume is gone")
 }
@@ -445,6 +493,14 @@ fn broken(volume: &Volume) -> Error {
     Error::precondition(format!(
         "the volume is in state {}, in which nothing can be attached or detached",
         volume.status
+    ))
+}
+
+fn elsewhere_for_good(volume: &Volume, server: &str) -> Error {
+    let kind = volume.volume_type.as_deref().unwrap_or_default();
+    Error::precondition(format!(
+        "volumes of its type ({kind}) stay with the server on which they were made, and this one is on server {server}: its \
+         pod can run there alone"
     ))
 }
 

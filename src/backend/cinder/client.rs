@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits for an end state, and nothing is repeated that may have been done: both belong to the back end.
 
+mod account;
 mod attachments;
 mod backups;
 mod fault;
@@ -29,7 +30,9 @@ pub use volumes::{Source, VolumeOrder};
 use crate::error::{Error, Kind, Result};
 use crate::http::{Answer, Method, Request};
 
+use super::dialect::{Dialect, Feature};
 use super::identity::{Endpoint, Microversion, Service, Session, Token};
+use super::model::Listed;
 
 /// The longest id of any cloud.
 const LONGEST_ID: usize = 64;
@@ -38,6 +41,7 @@ const LONGEST_ID: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Client {
     session: Arc<Session>,
+    lists: Arc<paging::Lists>,
 }
 
 /// Which microversion a call is made with.
@@ -58,16 +62,35 @@ struct Call<'a> {
     operation: &'static str,
     method: Method,
     path: Vec<&'a str>,
+    /// Of a list: these may be left out.
+    filters: Vec<Filter>,
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
     need: Need,
+    /// What the kind of cloud must be able to do.
+    feature: Option<Feature>,
     timeout: Option<Duration>,
 }
 
 impl<'a> Call<'a> {
     fn new(service: Service, method: Method, operation: &'static str, path: &[&'a str]) -> Self {
-        let (path, need) = (path.to_vec(), Need::Oldest);
-        Self { service, operation, method, path, query: Vec::new(), body: None, need, timeout: None }
+        Self {
+            service,
+            operation,
+            method,
+            path: path.to_vec(),
+            filters: Vec::new(),
+            query: Vec::new(),
+            body: None,
+            need: Need::Oldest,
+            feature: None,
+            timeout: None,
+        }
+    }
+
+    fn filters(mut self, filters: &[Filter]) -> Self {
+        self.filters.extend_from_slice(filters);
+        self
     }
 
     fn query(mut self, key: &'static str, value: impl ToString) -> Self {
@@ -85,13 +108,18 @@ impl<'a> Call<'a> {
         self
     }
 
+    const fn of(mut self, feature: Feature) -> Self {
+        self.feature = Some(feature);
+        self
+    }
+
     const fn within(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
     /// The call as a request to this endpoint.
-    fn request(&self, endpoint: &Endpoint, token: &Token) -> Result<Request> {
+    fn request(&self, dialect: &Dialect, endpoint: &Endpoint, token: &Token) -> Result<Request> {
         let mut url = endpoint.base.clone();
         // An id that is empty or `..` would make the path another object's.
         if let Some(bad) = self.path.iter().find(|part| !is_id(part)) {
@@ -101,8 +129,9 @@ impl<'a> Call<'a> {
             .map_err(|()| Error::internal("the endpoint's URL can have no path"))?
             .pop_if_empty()
             .extend(&self.path);
-        if !self.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&self.query);
+        let query = || self.filters.iter().chain(&self.query);
+        if query().next().is_some() {
+            url.query_pairs_mut().extend_pairs(query());
         }
         let name = self.service.as_str();
         let mut request = Request::new(self.method.clone(), url, name, self.operation)
@@ -113,6 +142,9 @@ impl<'a> Call<'a> {
         if let Some(body) = &self.body {
             request = request.json(body);
         }
+        // A quota that answers as a rate limit does.
+        let quotas = dialect.refusals.iter().filter(|one| one.kind == Kind::ResourceExhausted);
+        request = quotas.fold(request, |request, one| request.settled_by(one.says));
         Ok(match self.timeout {
             Some(timeout) => request.within(timeout),
             None => request,
@@ -143,8 +175,14 @@ fn is_id(part: &str) -> bool {
 impl Client {
     /// Calls over this session.
     #[must_use]
-    pub const fn new(session: Arc<Session>) -> Self {
-        Self { session }
+    pub fn new(session: Arc<Session>) -> Self {
+        Self { session, lists: Arc::default() }
+    }
+
+    /// What kind of cloud it is.
+    #[must_use]
+    pub fn dialect(&self) -> &'static Dialect {
+        self.session.dialect()
     }
 
     /// Sends a call, once more with a new token where the one that was there is refused.
@@ -153,21 +191,42 @@ impl Client {
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Answer> {
+        if let Some(feature) = call.feature {
+            self.dialect().need(feature)?;
+        }
         let access = self.session.access();
         let token = access.token().await?;
         let endpoint = access.endpoint(call.service, &token).await?;
-        let answer = access.http().send(&call.request(&endpoint, &token)?).await?;
+        let dialect = self.dialect();
+        let answer = access.http().send(&call.request(dialect, &endpoint, &token)?).await?;
         if answer.status() != 401 {
-            return fault::judge(answer);
+            return fault::judge(answer, dialect);
         }
         let token = access.token_after(&token).await?;
-        fault::judge(access.http().send(&call.request(&endpoint, &token)?).await?)
+        fault::judge(access.http().send(&call.request(dialect, &endpoint, &token)?).await?, dialect)
     }
 
     /// Sends a call and reads what its answer has under a key.
     async fn read<T: DeserializeOwned>(&self, call: &Call<'_>, key: &str) -> Result<T> {
         let answer = self.send(call).await?;
         take(&answer, key)
+    }
+
+    /// The same of an object that may be there and deleted, as some clouds show it.
+    async fn get<T: Listed>(&self, call: &Call<'_>, key: &str) -> Result<T> {
+        let found: T = self.read(call, key).await?;
+        match found.is_deleted() {
+            true => Err(Error::not_found("the cloud shows it as deleted").during(call.operation)),
+            false => Ok(self.noted(found)),
+        }
+    }
+
+    /// An object with all that is noted about it, wherever that is kept.
+    fn noted<T: Listed>(&self, mut found: T) -> T {
+        if self.dialect().describes() {
+            found.take_description();
+        }
+        found
     }
 
     /// How a service can be called, for what depends on it.

@@ -1,11 +1,13 @@
 //! The node's side: a disk that Nova plugs into this server, found by its serial. Holds no credentials.
 //!
-//! The hypervisor gives each disk the volume's id as its serial. Nothing else is believed: the device name that Nova tells
-//! is a guess of its own. A node has nothing to attach or detach, so connecting is finding, and disconnecting is to see to
+//! The hypervisor gives each disk the volume's id as its serial. Nothing else is believed where disks have one: the device
+//! name that Nova tells is a guess of its own, but on Xen (see [`named`]). A node has nothing to attach or detach, so connecting is finding, and disconnecting is to see to
 //! it that nothing of this node is still to be written.
 
 mod finder;
 mod identity;
+mod named;
+mod nameless;
 mod room;
 pub mod settings;
 #[cfg(test)]
@@ -22,8 +24,10 @@ use tokio::time::Instant;
 
 use self::finder::{Found, Wanted};
 use self::identity::Identity;
+pub use self::nameless::NamelessConnector;
 use super::IDENTITY;
 use super::config::CinderConfig;
+use super::dialect::Telling;
 use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::host::disks::{Bus, Disk, Disks};
@@ -72,6 +76,58 @@ impl CinderConnector {
 
     /// The volume's disk as sysfs shows it now.
     async fn look(&self, volume: &NativeId) -> Result<Found> {
+        match self.config.dialect.disks {
+            // The last have a connector of their own.
+            Telling::Serial | Telling::Nothing => self.by_serial(volume).await,
+            Telling::Name => {
+                let claimed = self.disks.claimed(&self.disks.list().await?).await?;
+                let own = claimed.into_iter().find(|(name, _)| name == volume.as_str());
+                Ok(own.map_or(Found::None { silent: Vec::new() }, |(_, disk)| Found::One(disk)))
+            }
+        }
+    }
+
+    /// The volume's disk by what the cloud tells of it.
+    async fn told(&self, volume: &NativeId, attachment: &Attachment) -> Result<Found> {
+        match self.config.dialect.disks {
+            Telling::Serial | Telling::Nothing => self.by_serial(volume).await,
+            Telling::Name => self.by_name(volume, attachment).await,
+        }
+    }
+
+    /// The disk of the name that the cloud tells, once nothing speaks against it. One that is noted as another volume's is
+    /// still to go.
+    async fn by_name(&self, volume: &NativeId, attachment: &Attachment) -> Result<Found> {
+        let name = named::kernel_name(attachment)?;
+        let disks = self.disks.list().await?;
+        let claimed = self.disks.claimed(&disks).await?;
+        let none = || Ok(Found::None { silent: Vec::new() });
+        let Some(disk) = disks.into_iter().find(|disk| disk.name == name && disk.size > 0) else {
+            return none();
+        };
+        let (own, others): (Vec<_>, Vec<_>) = claimed.iter().partition(|(of, _)| *of == volume.as_str());
+        if others.iter().any(|(_, other)| other.name == name) {
+            return none();
+        }
+        if let Some((_, own)) = own.first().filter(|(_, own)| own.name != name) {
+            return Err(Error::precondition(format!(
+                "the cloud tells {name:?} as the volume's device, and it was {own} before, which is still there"
+            )));
+        }
+        named::check(&disk, self.disks.xen_number(&disk).await?, attachment.size)?;
+        if own.is_empty() {
+            self.disks.free(&disk).await.map_err(|error| match error.kind() {
+                Kind::Busy => Error::precondition(format!(
+                    "the cloud tells {disk} as the volume's device, but it is in use here for something else"
+                )),
+                _ => error,
+            })?;
+            self.disks.claim(&disk, volume.as_str()).await?;
+        }
+        Ok(Found::One(disk))
+    }
+
+    async fn by_serial(&self, volume: &NativeId) -> Result<Found> {
         let wanted = Wanted::new(volume);
         if let Some(directory) = &self.config.node.by_id {
             for name in wanted.links() {
@@ -102,7 +158,7 @@ impl Connector for CinderConnector {
         Ok(Presence {
             identity: Some((IDENTITY.to_owned(), identity.server.clone())),
             topology: config.place(identity.zone.as_deref()),
-            max_volumes: room::volumes(&self.disks, config.per_server).await?,
+            max_volumes: room::volumes(&self.disks, config.per_server.or(config.dialect.per_server)).await?,
         })
     }
 
@@ -111,7 +167,8 @@ impl Connector for CinderConnector {
         let begun = Instant::now();
         let scans = Mutex::new(Scans::default());
         let connected = uevent::wait_for(self.patience, async || {
-            let disk = match self.look(volume).await? {
+            let found = self.told(volume, attachment).await;
+            let disk = match found.map_err(|error| error.with("volume", volume))? {
                 Found::One(disk) => disk,
                 Found::Several(disks) => return Err(ambiguous(volume, &disks)),
                 Found::None { .. } => {
@@ -129,7 +186,7 @@ impl Connector for CinderConnector {
                 }
                 Ok(device)
             }
-            None => Err(self.missing(volume, scans).await),
+            None => Err(self.missing(volume, attachment, scans).await),
         }
     }
 
@@ -177,16 +234,7 @@ impl Connector for CinderConnector {
             Found::None { silent } if silent.is_empty() => {}
             Found::None { silent } => return Err(unasked(volume, &silent)),
             Found::Several(disks) => return Err(ambiguous(volume, &disks)),
-            Found::One(disk) => match self.disks.settle(&disk.device()).await {
-                Ok(()) => {}
-                Err(error) if matches!(error.kind(), Kind::Busy | Kind::Timeout) => {
-                    return Err(error.with("volume", volume));
-                }
-                // A dead disk: the kernel has given up what it could not write, so nothing writes any more.
-                Err(error) => {
-                    tracing::warn!(%volume, disk = disk.name, error = %error.chain(), "the disk cannot be flushed any more");
-                }
-            },
+            Found::One(disk) => settle(&self.disks, volume, &disk).await?,
         }
         self.known().remove(volume);
         Ok(())
@@ -294,9 +342,15 @@ impl CinderConnector {
         }
     }
 
-    async fn missing(&self, volume: &NativeId, scans: Mutex<Scans>) -> Error {
+    async fn missing(&self, volume: &NativeId, attachment: &Attachment, scans: Mutex<Scans>) -> Error {
         let scans = scans.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut looked = Wanted::new(volume).to_string();
+        let mut looked = match self.config.dialect.disks {
+            Telling::Serial | Telling::Nothing => Wanted::new(volume).to_string(),
+            Telling::Name => {
+                let name = named::kernel_name(attachment).unwrap_or_default();
+                format!("the name {name:?} that is no other volume's")
+            }
+        };
         if let Some(directory) = &self.config.node.by_id {
             looked.push_str(&format!(", nor a link of that name in {}", directory.display()));
         }
@@ -325,6 +379,19 @@ impl CinderConnector {
     }
 }
 
+/// Sees to it that nobody has the disk and that what was written to it is on the storage.
+async fn settle(disks: &Disks, volume: &NativeId, disk: &Disk) -> Result<()> {
+    match disks.settle(&disk.device()).await {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.kind(), Kind::Busy | Kind::Timeout) => Err(error.with("volume", volume)),
+        // A dead disk: the kernel has given up what it could not write, so nothing writes any more.
+        Err(error) => {
+            tracing::warn!(%volume, disk = disk.name, error = %error.chain(), "the disk cannot be flushed any more");
+            Ok(())
+        }
+    }
+}
+
 /// Whether the attachment is one of this volume's.
 fn check(volume: &NativeId, attachment: &Attachment) -> Result<()> {
     match &attachment.connection {
@@ -333,7 +400,7 @@ fn check(volume: &NativeId, attachment: &Attachment) -> Result<()> {
             "the attachment is of the disk {serial:?}, which is not this volume's"
         ))
         .with("volume", volume)),
-        Connection::Loop { .. } => {
+        Connection::Loop { .. } | Connection::Nameless { .. } => {
             Err(Error::invalid("the attachment is of another kind of back end").with("volume", volume))
         }
     }

@@ -9,9 +9,13 @@ use crate::backend::VolumeOrder;
 use crate::backend::cinder::client::{self, Source};
 use crate::backend::cinder::model;
 use crate::error::{Error, Kind, Outcome, Result};
-use crate::volume::{Bytes, Volume};
+use crate::flight::phase;
+use crate::volume::{Access, Bytes, Volume};
 
-use super::notes::{self, Name};
+use super::attach::{CONTENT, DATA, Turn};
+use super::dialect::Keeping;
+use super::model::described;
+use super::notes::{self, Name, Notes};
 use super::parameters::Class;
 use super::twins::{self, Twins};
 use super::watch::pace;
@@ -30,11 +34,13 @@ impl Cloud {
     /// # Errors
     /// As [`crate::backend::Backend::create`].
     pub(super) async fn create(self: &Arc<Self>, order: &VolumeOrder) -> Result<Volume> {
-        let class = Class::read(&order.parameters, &order.mutable)?;
+        let class = Class::read(self.dialect(), &order.parameters, &order.mutable)?;
         let name = Name::new(&self.config, &order.name)?;
         let turn = self.turns.take(&format!("volume {}", name.cloud)).await;
-        let mut making = Making { cloud: self, order, class, name, made: None, failure: None };
+        let mut making =
+            Making { cloud: self, order, class, name, made: None, failure: None, at_server: None };
         let mut made = making.run().await;
+        making.at_server = None;
         if let (Err(error), Some(own)) = (&made, &making.made)
             && error.outcome() == Outcome::Refused
         {
@@ -67,6 +73,16 @@ struct Making<'a> {
     made: Option<String>,
     /// Why that one came to nothing.
     failure: Option<Error>,
+    /// The turn at the server on which it is being made.
+    at_server: Option<Turn>,
+}
+
+/// What came of an order.
+enum Ordered {
+    /// It is under way. When it was made by the cloud's clock; `None`: it has to be looked for by its name.
+    Begun(Option<SystemTime>),
+    /// Something else has to end first.
+    Later(Error),
 }
 
 impl Making<'_> {
@@ -76,18 +92,21 @@ impl Making<'_> {
         let (mut orders, mut looks, mut ordered) = (0, 0, None::<Instant>);
         loop {
             let twins = match since {
-                None => self.cloud.twins(&self.name).await?,
-                Some(since) => {
+                None if self.cloud.dialect().filters => self.cloud.twins(&self.name).await?,
+                since => {
+                    let since = since.unwrap_or(SystemTime::UNIX_EPOCH);
                     let listed = self.cloud.newcomers.of(&self.cloud.client, &self.name, since).await?;
                     twins::sort(&self.name, listed)
                 }
             };
             for volume in &twins.failed {
+                self.at_server = None;
                 self.bury(volume).await?;
             }
             looks += 1;
             match twins.first {
                 Some(first) if self.cloud.is_settled(&first) => {
+                    self.at_server = None;
                     if let Some(ordered) = ordered {
                         self.cloud.newcomers.found(looks, ordered.elapsed());
                     }
@@ -101,10 +120,19 @@ impl Making<'_> {
                 None if self.failure.is_some() => return Err(self.failure.take().unwrap_or_else(changing)),
                 None if orders == ORDERS => return Err(changing().with("name", &self.name.cloud)),
                 None => {
-                    orders += 1;
-                    since = self.order().await?;
-                    (looks, ordered) = (0, Some(Instant::now()));
-                    tokio::time::sleep(self.cloud.newcomers.first()).await;
+                    match self.order().await? {
+                        Ordered::Begun(at) => {
+                            orders += 1;
+                            since = at;
+                            (looks, ordered) = (0, Some(Instant::now()));
+                            tokio::time::sleep(self.cloud.newcomers.first()).await;
+                        }
+                        Ordered::Later(conflict) if began.elapsed() > wait::LIMIT => return Err(conflict),
+                        Ordered::Later(_) => {
+                            phase("wait for another copy of the source");
+                            tokio::time::sleep(pace::next(began.elapsed())).await;
+                        }
+                    }
                     continue;
                 }
             }
@@ -117,8 +145,10 @@ impl Making<'_> {
     }
 
     /// The volume is there: it must be what was ordered, and the only one.
-    async fn end(&self, first: model::Volume, mut younger: Vec<model::Volume>) -> Result<Volume> {
+    async fn end(&self, mut first: model::Volume, mut younger: Vec<model::Volume>) -> Result<Volume> {
         let ours = self.made.as_ref() == Some(&first.id);
+        let missing = self.missing(&first);
+        first.metadata.extend(missing.clone());
         let checked = self.check(&first);
         if ours {
             self.as_ordered(&first, checked).await?;
@@ -128,6 +158,9 @@ impl Making<'_> {
         if let Some(own) = self.made.as_ref().filter(|own| **own != first.id) {
             // Nobody else was given it, so it is waited for where it is still being made.
             self.cloud.remove(own).await?;
+        }
+        if !missing.is_empty() {
+            self.cloud.client.note_on_volume(&first.id, &missing).await?;
         }
         younger.retain(|twin| self.made.as_ref() != Some(&twin.id));
         self.cloud.remove_twins(&self.name, &first.id, &younger).await;
@@ -168,17 +201,31 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Orders it. What becomes of it shows in the next looks; `None`, where they have to be by name.
-    async fn order(&mut self) -> Result<Option<SystemTime>> {
+    /// Orders it. What becomes of it shows in the next looks.
+    async fn order(&mut self) -> Result<Ordered> {
         let order = self.plan().await?;
-        self.cloud.admit(1, order.size).await?;
-        match self.cloud.client.create_volume(&order).await {
+        self.cloud.admit(1, order.size, order.volume_type.as_deref()).await?;
+        let create = || self.cloud.client.create_volume(&order);
+        let made = match &order.server {
+            None => create().await,
+            Some(server) => match self.cloud.attacher.at_server(server, create).await {
+                Ok((made, turn)) => {
+                    self.at_server = turn;
+                    Ok(made)
+                }
+                // The server was busy all the time, and nothing was ordered.
+                Err(error) if error.kind() == Kind::Busy => return Err(error.with("server", server)),
+                Err(error) => Err(error),
+            },
+        };
+        match made {
             Ok(volume) => {
                 self.made = Some(volume.id);
-                Ok(volume.created_at)
+                Ok(Ordered::Begun(volume.created_at))
             }
+            Err(error) if self.cloud.dialect().is_conflict(&error) => Ok(Ordered::Later(error)),
             Err(error) if error.outcome() == Outcome::Refused => Err(self.cloud.explain(error, &order).await),
-            Err(error) => self.look_for_lost(error).await.map(|()| None),
+            Err(error) => self.look_for_lost(error).await.map(|()| Ordered::Begun(None)),
         }
     }
 
@@ -202,25 +249,67 @@ impl Making<'_> {
     async fn plan(&self) -> Result<client::VolumeOrder> {
         let (order, class, cloud) = (self.order, &self.class, self.cloud);
         let (source, floor) = cloud.source(order, class).await?;
-        let size = order.size.choose(cloud.config.sizes, floor)?;
         let volume_type = class.volume_type.clone().or_else(|| cloud.config.volume_type.clone());
+        let volume_type = cloud.kind(volume_type).await?;
+        let size = order.size.choose(cloud.sizes(volume_type.as_deref()), floor)?;
         cloud.check_shared(order, volume_type.as_deref())?;
-        let mut metadata = class.notes.clone();
-        metadata.extend(notes::owner(&order.owner));
-        metadata.extend(self.name.notes());
-        if let Some(source) = &source {
-            metadata.insert(notes::SOURCE.to_owned(), notes::source(source));
-        }
+        let metadata = self.notes(source.as_ref());
+        cloud.fit(&metadata)?;
         Ok(client::VolumeOrder {
             name: self.name.cloud.clone(),
             description: None,
             size: size.get() / Bytes::gib(1).get(),
             availability_zone: cloud.zone(order, class, source.as_ref())?,
             source,
+            server: cloud.server(order, volume_type.as_deref())?,
             volume_type,
             metadata,
             hints: class.hints.clone(),
         })
+    }
+
+    /// What is to be noted about it.
+    fn notes(&self, source: Option<&Source>) -> Notes {
+        let mut notes = self.class.notes.clone();
+        notes.extend(notes::owner(&self.order.owner));
+        notes.extend(self.name.notes());
+        // What can be noted later may be lost in a race there, and this must not.
+        if self.cloud.dialect().notes.later != Keeping::Metadata
+            && self.order.access.iter().any(Access::is_block)
+        {
+            notes.insert(CONTENT.to_owned(), DATA.to_owned());
+        }
+        notes.extend(source.map(|source| (notes::SOURCE.to_owned(), notes::source(source))));
+        notes
+    }
+
+    /// What has still to be noted about it, where that is done only once it is there. What an order's description already
+    /// says of a volume is never said anew: it tells what the volume is, not what is asked for now.
+    fn missing(&self, volume: &model::Volume) -> Notes {
+        let keeping = self.cloud.dialect().notes;
+        let mut notes = self.notes(self.origin().as_ref());
+        let late = match (keeping.ordered, keeping.later) {
+            (Keeping::Nowhere, _) => self.name.lacks(&volume.metadata),
+            (Keeping::Description, Keeping::Metadata) => {
+                notes.retain(|key, _| !described::is_own(key) && !volume.metadata.contains_key(key));
+                true
+            }
+            _ => false,
+        };
+        if late { notes } else { Notes::new() }
+    }
+
+    /// What it is made from, by the order alone.
+    fn origin(&self) -> Option<Source> {
+        use crate::volume::Source as From;
+        match &self.order.source {
+            None => self.class.image.clone().map(Source::Image),
+            Some(From::Volume(id)) => Some(Source::Volume(id.to_string())),
+            Some(From::Snapshot(id)) => Some(match notes::cut(id) {
+                notes::Cut::Snapshot(id) => Source::Snapshot(id.to_owned()),
+                notes::Cut::Backup(id) => Source::Backup(id.to_owned()),
+            }),
+        }
     }
 
     /// Whether a volume is the one that is ordered.
@@ -305,12 +394,29 @@ impl Cloud {
         })
     }
 
+    /// Whether nobody can have been given a volume, and nothing is under way with it.
+    pub(super) fn is_nobodys(&self, volume: &model::Volume) -> bool {
+        let given = |server| self.attacher.is_given(volume, server).unwrap_or(true);
+        let bound = self.attacher.bound(volume).filter(|_| volume.status == model::Status::InUse);
+        twins::is_free(volume) || bound.is_some_and(|server| !given(server))
+    }
+
+    /// Begins to delete one of these; where the cloud would also delete what a server uses, it is looked at once more.
+    pub(super) async fn discard(&self, volume: &model::Volume) -> Result<()> {
+        let id = &volume.id;
+        let deleted = match self.dialect().servers.lose_deleted {
+            true => self.remove(id).await,
+            false => self.client.delete_volume(id).await,
+        };
+        deleted.or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })
+    }
+
     /// Removes twins that nobody can have been given, and has the others looked at again.
     async fn remove_twins(self: &Arc<Self>, name: &Name, keep: &str, younger: &[model::Volume]) {
         let mut left = self.suspects.has(&name.cloud);
         for volume in younger {
             let id = &volume.id;
-            match twins::is_free(volume) {
+            match self.is_nobodys(volume) {
                 true => {
                     tracing::warn!(
                         volume = id,
@@ -318,9 +424,7 @@ impl Cloud {
                         name = name.cloud,
                         "a second volume of this name is removed"
                     );
-                    if let Err(error) = self.client.delete_volume(id).await
-                        && !error.is_not_found()
-                    {
+                    if let Err(error) = self.discard(volume).await {
                         tracing::warn!(volume = id, error = error.chain(), "it stays for now");
                         left = true;
                     }

@@ -18,17 +18,20 @@ impl Cloud {
     /// # Errors
     /// As [`crate::backend::Backend::delete`].
     pub(super) async fn remove(&self, id: &str) -> Result<()> {
+        if self.dialect().servers.lose_deleted {
+            return self.remove_unused(id).await;
+        }
         let mut last = None;
         for _ in 0..TURNS {
             let refusal = match self.client.delete_volume(id).await {
                 Ok(()) => return self.gone(id).await,
-                Err(error) if error.is_not_found() && error.outcome() == Outcome::Refused => return Ok(()),
+                Err(error) if is_gone(&error) => return Ok(()),
                 Err(error) => error,
             };
             // The refusal may be that of a repetition, after the first try was carried out.
             let volume = match self.client.volume(id).await {
                 Ok(volume) => volume,
-                Err(error) if error.is_not_found() && error.outcome() == Outcome::Refused => return Ok(()),
+                Err(error) if is_gone(&error) => return Ok(()),
                 Err(_) => return Err(refusal.with("volume", id)),
             };
             if volume.status == Status::Deleting {
@@ -41,6 +44,60 @@ impl Cloud {
             last = Some(refusal);
         }
         Err(last.unwrap_or_else(|| Error::internal("it was not tried")).with("volume", id))
+    }
+
+    /// The same in a cloud that would delete a volume also while a server uses it: so it is looked at first. What is under way
+    /// at once with a volume is one call, so nothing attaches it in between but by other hands.
+    async fn remove_unused(&self, id: &str) -> Result<()> {
+        for _ in 0..TURNS {
+            let volume = match self.client.volume(id).await {
+                Err(error) if is_gone(&error) => return Ok(()),
+                volume => volume?,
+            };
+            let delete = || self.client.delete_volume(id);
+            let deleted = match (self.attacher.bound(&volume), &volume.status) {
+                (_, Status::Deleting) => return self.gone(id).await,
+                (Some(server), Status::InUse | Status::Error) => {
+                    if self.attacher.is_given(&volume, server)? {
+                        let node = self.nodes.of(server)?;
+                        return Err(
+                            Error::precondition(format!("{node} has it: detach it first")).with("volume", id)
+                        );
+                    }
+                    self.attacher.at_server(server, delete).await.map(|((), turn)| turn)
+                }
+                (None, Status::Available | Status::Error) if volume.attachments.is_empty() => {
+                    delete().await.map(|()| None)
+                }
+                _ => {
+                    let refusal = Error::precondition("nothing else may be under way with it");
+                    self.may_be_deleted(&volume, &refusal).await?;
+                    continue;
+                }
+            };
+            return match deleted {
+                Ok(turn) => {
+                    let gone = self.gone(id).await;
+                    drop(turn);
+                    gone
+                }
+                // It was there a moment ago: to delete what a server once had, another server has to help, and none is free.
+                Err(error) if is_gone(&error) => match self.client.volume(id).await {
+                    Ok(_) => {
+                        let text =
+                            "the cloud has no server free that could help to delete it: try again later";
+                        Err(Error::unknown(Kind::Unavailable, text)
+                            .and(error.message().to_owned())
+                            .with("volume", id))
+                    }
+                    Err(error) if is_gone(&error) => Ok(()),
+                    Err(error) => Err(error.with("volume", id)),
+                },
+                Err(error) => Err(error.with("volume", id)),
+            };
+        }
+        let text = "its state changes faster than it can be looked at";
+        Err(Error::unknown(Kind::Unavailable, text).with("volume", id))
     }
 
     /// Says why a volume cannot be deleted, or waits until what was under way is over.
@@ -121,4 +178,8 @@ impl Cloud {
         };
         Err(Error::unknown(Kind::Unavailable, text).with("volume", id))
     }
+}
+
+fn is_gone(error: &Error) -> bool {
+    error.is_not_found() && error.outcome() == Outcome::Refused
 }

@@ -26,17 +26,32 @@ impl Types {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = types;
     }
 
-    fn all(&self) -> Vec<VolumeType> {
+    pub(super) fn all(&self) -> Vec<VolumeType> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a type's name and what was asked for, a name or an id, are the same type.
-    pub(super) fn is_same(&self, name: &str, asked: &str) -> bool {
-        name == asked || self.all().iter().any(|known| known.id == asked && known.name == name)
+    /// Whether what a volume says of its type and what was asked for, each a name or an id, are the same type.
+    pub(super) fn is_same(&self, found: &str, asked: &str) -> bool {
+        found == asked || self.find(found).is_some_and(|known| known.id == asked || known.name == asked)
+    }
+
+    /// Whether volumes of this type, by name or id, stay with the server that they are made on.
+    pub(super) fn binds(&self, kind: &str) -> bool {
+        self.find(kind).is_some_and(|known| known.detachable == Some(false))
+    }
+
+    /// What people call the type of this name or id.
+    pub(super) fn name_of(&self, asked: &str) -> String {
+        self.find(asked).map_or_else(|| asked.to_owned(), |known| known.name)
+    }
+
+    /// The name of the type of this name or id.
+    pub(super) fn name(&self, asked: &str) -> Option<String> {
+        self.find(asked).map(|known| known.name)
     }
 
     /// The type of this name or id.
-    fn find(&self, asked: &str) -> Option<VolumeType> {
+    pub(super) fn find(&self, asked: &str) -> Option<VolumeType> {
         self.all().into_iter().find(|known| known.name == asked || known.id == asked)
     }
 
@@ -80,7 +95,7 @@ impl Cloud {
     pub(super) async fn explain(&self, error: Error, order: &client::VolumeOrder) -> Error {
         let text = error.message().to_owned();
         match error.kind() {
-            Kind::ResourceExhausted => self.exhausted(error, order.size).await,
+            Kind::ResourceExhausted => self.exhausted(error, order.size, order.volume_type.as_deref()).await,
             // "Volume type with name x could not be found." (cinder/exception.py)
             Kind::NotFound if text.starts_with("Volume type") => {
                 if let Ok(types) = self.client.volume_types().await {

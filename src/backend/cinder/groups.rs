@@ -78,7 +78,9 @@ impl Cloud {
         };
         let made = match self.client.create_group(&begun).await {
             Ok(id) => Ok(id),
-            Err(error) if error.outcome() == Outcome::Refused => return Err(self.exhausted(error, 0).await),
+            Err(error) if error.outcome() == Outcome::Refused => {
+                return Err(self.exhausted(error, 0, None).await);
+            }
             Err(error) => match self.find_group(&name).await? {
                 Some(group) => Ok(group.id),
                 None => Err(error),
@@ -200,7 +202,7 @@ impl Cloud {
         }
         let id = match self.client.create_group_snapshot(group, &name.cloud).await {
             Ok(id) => id,
-            Err(error) => return Err(self.exhausted(error, 0).await.with("group", group)),
+            Err(error) => return Err(self.exhausted(error, 0, None).await.with("group", group)),
         };
         let group = self.client.group(group).await?;
         let failed = || {

@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::{Bytes, SizeRange};
 
 use super::Cloud;
+use super::dialect::Feature;
 
 /// How long Nova's part is waited for after Cinder's is done. The node waits for the size of its device in any case.
 const NOVA: Duration = Duration::from_secs(15);
@@ -34,7 +35,9 @@ impl Cloud {
                 _ => Ok(Expanded { size: now, node_expansion: true }),
             };
         }
-        let wanted = size.choose(self.config.sizes, None)?;
+        let volume_type = volume.volume_type.as_deref();
+        self.dialect().need(Feature::Growing).map_err(|error| error.with("volume", id))?;
+        let wanted = size.choose(self.sizes(volume_type), None)?;
         let gib = wanted.get() / Bytes::gib(1).get();
         let in_use = match &volume.status {
             Status::Available => false,
@@ -47,12 +50,13 @@ impl Cloud {
                 .with("volume", id));
             }
         };
-        self.admit(0, gib - volume.size).await?;
+        self.admit(0, gib - volume.size, volume_type).await?;
         let servers: Vec<_> = volume.attachments.iter().map(|one| one.server_id.as_str()).collect();
         let before = self.extensions(&servers).await;
         if let Err(error) = self.client.extend_volume(id, gib, in_use).await {
             if error.outcome() == Outcome::Refused {
-                return Err(self.exhausted(error, gib - volume.size).await.with("volume", id));
+                let error = self.exhausted(error, gib - volume.size, volume_type).await;
+                return Err(error.with("volume", id));
             }
             // The answer was lost: what became of it shows below, or the retry finds it.
             if self.client.volume(id).await?.status != Status::Extending {

@@ -30,6 +30,7 @@ use crate::http::Throttle;
 use crate::metrics::Metrics;
 
 use super::config::CinderConfig;
+use super::dialect::Dialect;
 
 /// The access to one cloud, for as long as the back end lives.
 pub struct Session {
@@ -65,6 +66,12 @@ impl Session {
         Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What kind of cloud it is.
+    #[must_use]
+    pub const fn dialect(&self) -> &'static Dialect {
+        self.config.dialect
+    }
+
     fn prepare(
         name: &str,
         config: &CinderConfig,
@@ -73,7 +80,7 @@ impl Session {
     ) -> Result<Access> {
         let credentials =
             config.source.read(&config.choice).map_err(|faults| bad(&faults).with("backend", name))?;
-        Access::new(name, credentials, Arc::clone(throttle), Arc::clone(metrics))
+        Access::new(name, config.dialect, credentials, Arc::clone(throttle), Arc::clone(metrics))
             .map_err(|error| error.with("backend", name))
     }
 }

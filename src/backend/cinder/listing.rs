@@ -8,13 +8,12 @@ use crate::backend::{Listing, Page, SnapshotFilter};
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::{NativeId, Snapshot, Volume};
 
+use super::dialect::Paging;
 use super::model::Status;
 use super::{Cloud, notes, twins};
 
 /// What a token of ours begins with.
 const PREFIX: &str = "after:";
-/// The order of a listing, as Cinder is asked for it.
-const ORDER: (&str, &str) = ("sort", "created_at:asc,id:asc");
 /// Volumes of a page of the cloud's at most.
 const PAGE: usize = 1000;
 
@@ -85,7 +84,10 @@ impl Cloud {
 
     /// Those behind a mark, in order: one more than `max`, where there are so many.
     async fn volumes_after(&self, after: Option<Mark>, max: usize) -> Result<Vec<model::Volume>> {
-        let filters = [notes::ours_filter(&self.config), (ORDER.0, ORDER.1.to_owned())];
+        let filters = [notes::ours_filter(&self.config)];
+        if self.dialect().paging != Paging::Marker {
+            return self.volumes_behind(after, &filters).await;
+        }
         let wanted = max.saturating_add(1);
         let mut found = Vec::new();
         let mut marker = after.as_ref().map(|mark| mark.id.clone());

@@ -5,6 +5,7 @@ use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::Parameters;
 
 use super::Cloud;
+use super::dialect::Feature;
 use super::parameters::Change;
 
 impl Cloud {
@@ -15,14 +16,15 @@ impl Cloud {
     pub(super) async fn modify(&self, id: &str, parameters: &Parameters) -> Result<()> {
         let change = Change::read(parameters)?;
         let volume = self.client.volume(id).await?;
+        let differs = |(key, value): (&String, &String)| volume.metadata.get(key) != Some(value);
+        let noted = change.notes.iter().any(differs);
+        if noted {
+            self.dialect().need(Feature::Notes)?;
+        }
         if let Some(wanted) = &change.volume_type {
             self.retype(&volume, wanted, change.migrate).await?;
         }
-        let differs = |(key, value): (&String, &String)| volume.metadata.get(key) != Some(value);
-        if change.notes.iter().any(differs) {
-            self.client.note_on_volume(id, &change.notes).await?;
-        }
-        Ok(())
+        if noted { self.client.note_on_volume(id, &change.notes).await } else { Ok(()) }
     }
 
     async fn retype(&self, volume: &model::Volume, wanted: &str, migrate: bool) -> Result<()> {
@@ -34,6 +36,7 @@ impl Cloud {
             if is_so(volume) {
                 return Ok(());
             }
+            self.dialect().need(Feature::Retyping)?;
             if let Err(error) = self.client.retype_volume(id, wanted, migrate).await {
                 let error = self.no_such_type(error, wanted).await.with("volume", id);
                 // The answer was lost: it may have begun.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::volume::{NativeId, Owner, native_name};
 
 use super::config::CinderConfig;
+use super::dialect::Keeping;
 
 /// Whose cluster's object it is.
 pub(super) const CLUSTER: &str = "csi.fairlead.dev/cluster";
@@ -36,6 +37,8 @@ pub(super) struct Name {
     pub(super) cloud: String,
     /// The cluster.
     cluster: String,
+    /// Whether volumes get their notes only after they were made, and have none until then.
+    late: bool,
 }
 
 impl Name {
@@ -50,7 +53,8 @@ impl Name {
             )));
         }
         let cloud = format!("{}{native}", config.name_prefix);
-        Ok(Self { csi: csi.to_owned(), cloud, cluster: config.cluster.clone() })
+        let late = config.dialect.notes.ordered == Keeping::Nowhere;
+        Ok(Self { csi: csi.to_owned(), cloud, cluster: config.cluster.clone(), late })
     }
 
     /// What is noted about every object of this name.
@@ -65,9 +69,16 @@ impl Name {
     /// does.
     pub(super) fn is_of(&self, object: &impl Noted) -> bool {
         match object.notes() {
-            Some(notes) => notes.get(CLUSTER) == Some(&self.cluster) && notes.get(NAME) == Some(&self.csi),
-            None => object.name() == Some(&self.cloud),
+            Some(notes) if !self.lacks(notes) => {
+                notes.get(CLUSTER) == Some(&self.cluster) && notes.get(NAME) == Some(&self.csi)
+            }
+            _ => object.name() == Some(&self.cloud),
         }
+    }
+
+    /// Whether these are the notes of one that has still to get its own.
+    pub(super) fn lacks(&self, notes: &Notes) -> bool {
+        self.late && !notes.contains_key(CLUSTER) && !notes.contains_key(NAME)
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::volume::{ParameterReader, Parameters};
 
+use super::dialect::{Dialect, Feature, HintForm};
 use super::notes;
 
 /// The longest key and value of a note, in characters (Cinder's schema).
@@ -48,29 +49,47 @@ pub(super) enum Copy {
 }
 
 impl Class {
+    /// Of a kind of cloud: what it has not is no key.
+    ///
     /// # Errors
     /// `InvalidArgument` naming the bad key.
-    pub(super) fn read(parameters: &Parameters, mutable: &Parameters) -> Result<Self> {
+    pub(super) fn read(dialect: &Dialect, parameters: &Parameters, mutable: &Parameters) -> Result<Self> {
         let mut reader = parameters.reader();
-        let volume_type = word(&mut reader, "type")?;
-        let zone = word(&mut reader, "availability")?;
-        let image = word(&mut reader, "imageID")?;
-        let mut hints = BTreeMap::new();
-        for (key, hint) in [("sameHost", "same_host"), ("differentHost", "different_host")] {
-            if let Some(text) = word(&mut reader, key)? {
-                let ids: Vec<_> = text.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
-                hints.insert(hint.to_owned(), json!(ids));
-            }
+        let mut class = Self { volume_type: word(&mut reader, "type")?, ..Self::default() };
+        if dialect.can(Feature::Zones) {
+            class.zone = word(&mut reader, "availability")?;
         }
-        for (key, hint) in [("localToInstance", "local_to_instance"), ("schedulerQuery", "query")] {
-            if let Some(text) = word(&mut reader, key)? {
-                hints.insert(hint.to_owned(), json!(text));
-            }
+        if dialect.can(Feature::Images) {
+            class.image = word(&mut reader, "imageID")?;
         }
+        class.read_hints(dialect, &mut reader)?;
         reader.finish()?;
         let change = Change::read(mutable)?;
-        let volume_type = change.volume_type.or(volume_type);
-        Ok(Self { volume_type, zone, image, hints, notes: change.notes })
+        class.volume_type = change.volume_type.or(class.volume_type);
+        class.notes.extend(change.notes);
+        Ok(class)
+    }
+
+    fn read_hints(&mut self, dialect: &Dialect, reader: &mut ParameterReader<'_>) -> Result<()> {
+        let mut noted = None;
+        for hint in dialect.hints {
+            let Some(text) = word(reader, hint.parameter)? else { continue };
+            let ids: Vec<_> = text.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+            match hint.form {
+                HintForm::Text => drop(self.hints.insert(hint.key.to_owned(), json!(text))),
+                HintForm::List => drop(self.hints.insert(hint.key.to_owned(), json!(ids))),
+                HintForm::Note => {
+                    if let Some(other) = noted.replace(hint.parameter) {
+                        return Err(Error::invalid(format!(
+                            "the parameters {other:?} and {:?} are given, and the cloud takes one of them only",
+                            hint.parameter
+                        )));
+                    }
+                    self.notes.insert(hint.key.to_owned(), ids.join(","));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -161,14 +180,18 @@ mod tests {
             ("differentHost", "a, b"),
             ("localToInstance", "s"),
         ]);
-        let class =
-            Class::read(&given, &parameters(&[("type", "fast"), ("metadata", "a=1,b/c = x y")])).unwrap();
+        let class = Class::read(
+            Dialect::OPENSTACK,
+            &given,
+            &parameters(&[("type", "fast"), ("metadata", "a=1,b/c = x y")]),
+        )
+        .unwrap();
         assert_eq!(class.volume_type.as_deref(), Some("fast"), "the attributes class wins");
         assert_eq!((class.zone.as_deref(), class.image.as_deref()), (Some("az1"), Some("i")));
         assert_eq!(class.hints["different_host"], json!(["a", "b"]));
         assert_eq!(class.hints["local_to_instance"], json!("s"));
         assert_eq!(class.notes["b/c"], "x y");
-        let none = Class::read(&Parameters::default(), &Parameters::default()).unwrap();
+        let none = Class::read(Dialect::OPENSTACK, &Parameters::default(), &Parameters::default()).unwrap();
         assert_eq!(none, Class::default());
     }
 
@@ -178,7 +201,7 @@ mod tests {
             (parameters(&[("tpye", "x")]), "did you mean \"type\"?"),
             (parameters(&[("availability", " ")]), "\"availability\""),
         ] {
-            let error = Class::read(&given, &Parameters::default()).unwrap_err();
+            let error = Class::read(Dialect::OPENSTACK, &given, &Parameters::default()).unwrap_err();
             assert_eq!(error.kind(), Kind::InvalidArgument);
             assert!(error.to_string().contains(word), "{error}");
         }

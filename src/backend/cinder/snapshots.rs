@@ -10,11 +10,13 @@ use crate::backend::cinder::client::{BackupOrder, SnapshotOrder as CloudOrder};
 use crate::backend::cinder::model::{self, Status};
 use crate::backend::{SnapshotFilter, SnapshotOrder};
 use crate::error::{Error, Kind, Outcome, Result};
+use crate::flight::phase;
 use crate::volume::{NativeId, Snapshot};
 
 use super::notes::{self, Cut, Name, Noted};
 use super::parameters::Copy;
 use super::twins::{self, Twins};
+use super::watch::pace;
 use super::{Cloud, wait};
 
 /// How often the looking begins anew.
@@ -233,7 +235,9 @@ async fn look<K: Kindred>(kind: &K) -> Result<Twins<K::Object>> {
 async fn make<K: Kindred>(kind: &K) -> Result<K::Object> {
     let (name, order) = (kind.name(), kind.ordered());
     let (mut made, mut failure) = (None::<String>, None::<Error>);
-    for _ in 0..TURNS {
+    let (mut turns, began) = (0, Instant::now());
+    while turns < TURNS {
+        turns += 1;
         let twins = look(kind).await?;
         for failed in &twins.failed {
             let why = kind.cloud().told_about(failed.id()).await;
@@ -261,7 +265,16 @@ async fn make<K: Kindred>(kind: &K) -> Result<K::Object> {
                     kind.made(&id).await?;
                     made = Some(id);
                 }
-                Err(error) if error.outcome() == Outcome::Refused => return Err(error),
+                Err(error) if kind.cloud().dialect().is_conflict(&error) && began.elapsed() < wait::LIMIT => {
+                    phase("wait for another copy of the volume");
+                    sleep(pace::next(began.elapsed())).await;
+                    turns -= 1;
+                }
+                Err(error)
+                    if error.outcome() == Outcome::Refused || kind.cloud().dialect().is_conflict(&error) =>
+                {
+                    return Err(error);
+                }
                 Err(error) => lost(kind, error).await?,
             }
             continue;
@@ -356,7 +369,7 @@ impl Kindred for Snapshots<'_> {
         match self.cloud.client.create_snapshot(&order).await {
             Ok(snapshot) => Ok(snapshot.id),
             Err(error) => {
-                Err(self.cloud.exhausted(no_volume(error), 0).await.with("volume", &self.order.volume))
+                Err(self.cloud.exhausted(no_volume(error), 0, None).await.with("volume", &self.order.volume))
             }
         }
     }
@@ -414,7 +427,7 @@ impl Kindred for Backups<'_> {
         match self.cloud.client.create_backup(&order).await {
             Ok(id) => Ok(id),
             Err(error) => {
-                Err(self.cloud.exhausted(no_volume(error), 0).await.with("volume", &self.order.volume))
+                Err(self.cloud.exhausted(no_volume(error), 0, None).await.with("volume", &self.order.volume))
             }
         }
     }

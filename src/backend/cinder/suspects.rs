@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::Cloud;
 use super::notes::Name;
-use super::{Cloud, twins};
 
 /// So long a lost order may come true. Proxies and message queues of clouds give up earlier.
 const LATEST: Duration = Duration::from_secs(300);
@@ -75,14 +75,14 @@ impl Cloud {
         if !all.iter().any(|volume| volume.id == keep) {
             return;
         }
-        for twin in all.iter().filter(|volume| volume.id != keep && twins::is_free(*volume)) {
+        for twin in all.iter().filter(|volume| volume.id != keep && self.is_nobodys(volume)) {
             tracing::warn!(
                 volume = twin.id,
                 keep,
                 name = name.cloud,
                 "a late second volume of this name is removed"
             );
-            if let Err(error) = self.client.delete_volume(&twin.id).await {
+            if let Err(error) = self.discard(twin).await {
                 tracing::warn!(volume = twin.id, error = error.chain(), "it stays");
             }
         }

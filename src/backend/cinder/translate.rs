@@ -17,13 +17,18 @@ impl Cloud {
     /// # Errors
     /// `Internal` for ids that the house cannot hold.
     pub(super) fn volume(&self, volume: &model::Volume) -> Result<Volume> {
-        let attached =
-            volume.attachments.iter().map(|one| self.nodes.of(&one.server_id)).collect::<Result<_>>()?;
+        let bound = self.attacher.bound(volume);
+        let attached = match bound {
+            // The server has it for good; its node has been given it, or not.
+            Some(server) if !self.attacher.is_given(volume, server)? => Vec::new(),
+            _ => volume.attachments.iter().map(|one| self.nodes.of(&one.server_id)).collect::<Result<_>>()?,
+        };
         // Nodes do not read the credentials, so they tell their zone although a cloud.conf says that it does not matter.
         let anywhere = self.heritage().ignore_volume_az && !self.config.ignore_volume_az;
-        let reach = match anywhere {
-            true => Topology::default(),
-            false => self.config.place(volume.availability_zone.as_deref()),
+        let reach = match (bound, anywhere) {
+            (Some(server), _) => self.config.place_of_server(server),
+            (None, true) => Topology::default(),
+            (None, false) => self.config.place(volume.availability_zone.as_deref()),
         };
         Ok(Volume {
             id: volume.id.parse()?,

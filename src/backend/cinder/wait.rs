@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::backend::cinder::model::{self, Status};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 
 use super::watch::Judge;
 use super::{Cloud, twins};
@@ -41,9 +41,9 @@ impl Cloud {
     pub(super) async fn told_about(&self, id: &str) -> String {
         let mut messages = match self.client.messages(id).await {
             Ok(messages) => messages,
+            Err(error) if error.kind() == Kind::Unsupported => return SILENCE.to_owned(),
             Err(error) => return format!("{SILENCE}: {error}"),
         };
-        messages.retain(|message| message.resource_uuid.as_deref().is_none_or(|about| about == id));
         messages.sort_by_key(|message| message.created_at);
         messages.pop().map_or_else(
             || SILENCE.to_owned(),

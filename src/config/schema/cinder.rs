@@ -5,7 +5,11 @@ mod node;
 use std::path::Path;
 
 use super::{Outside, count, values};
-use crate::backend::cinder::config::{CLOUDS_FILE, CinderConfig, Interface, Rate, Rates, Source, Variables};
+use crate::backend::cinder::config::{
+    CLOUDS_FILE, CinderConfig, Interface, Rate, Rates, Source, TypeLimits, Variables,
+};
+use crate::backend::cinder::dialect::{Dialect, Quotas};
+use crate::document::Faults;
 use crate::document::section::Section;
 use crate::volume::{Bytes, SizeRules};
 
@@ -17,7 +21,8 @@ const MAX_RATE: f64 = 10_000.0;
 
 /// Reads them. `None` where something is wrong without which nothing can be judged.
 pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderConfig {
-    let mut config = CinderConfig::new(source(section, outside));
+    let kind = section.parsed("dialect", dialect).map_or(Dialect::OPENSTACK, |found| found.value);
+    let mut config = CinderConfig::of(kind, source(section, outside));
     config.choice.region = section.parsed("region", plain).map(|found| found.value);
     config.choice.interface = section.parsed("interface", interface).map(|found| found.value);
     if let Some(found) = section.parsed("clusterId", owner) {
@@ -27,7 +32,7 @@ pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderCo
         config.name_prefix = found.value;
     }
     if let Some(found) = section.number_or_text("ignoreVolumeAZ", truth) {
-        config.ignore_volume_az = found.value;
+        config.ignore_volume_az |= found.value;
     }
     let key = |text: &str| values::topology_key(text).map(|()| text.to_owned());
     config.zone_key = section.parsed("topologyKey", key).map(|found| found.value);
@@ -41,9 +46,9 @@ pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderCo
             }
         }
     }
-    config.node = node::read(section);
+    config.node = node::read(section, kind);
     if let Some(mut limits) = section.section("limits") {
-        read_limits(&mut limits, &mut config);
+        read_limits(&mut limits, &mut config, outside.faults);
         limits.finish();
     }
     if let Some(mut rates) = section.section("rates") {
@@ -99,18 +104,43 @@ fn source(section: &mut Section<'_>, outside: &Outside<'_>) -> Source {
     }
 }
 
-fn read_limits(limits: &mut Section<'_>, config: &mut CinderConfig) {
+fn read_limits(limits: &mut Section<'_>, config: &mut CinderConfig, faults: &Faults) {
     config.per_server =
         count(limits, "perServer", u64::from(u32::MAX)).and_then(|count| u32::try_from(count).ok());
     config.max_volumes = count(limits, "volumes", i64::MAX.cast_unsigned());
     config.max_bytes = limits.number_or_text("bytes", values::room).map(|found| found.value);
-    let Some(mut sizes) = limits.section("sizes") else { return };
+    config.sizes = sizes(limits, config.dialect.sizes);
+    let name = limits.name("types");
+    for entry in limits.entries("types").unwrap_or_default() {
+        if let Err(text) = plain(&entry.key) {
+            faults.add(entry.at, format!("{name:?}: {text}"));
+        }
+        let Some(mut section) = Section::new(&format!("{name}.{}", entry.key), &entry.node, faults) else {
+            continue;
+        };
+        let own = TypeLimits {
+            sizes: sizes(&mut section, config.sizes(Some(&entry.key))),
+            volumes: count(&mut section, "volumes", i64::MAX.cast_unsigned()),
+            bytes: section.number_or_text("bytes", values::room).map(|found| found.value),
+        };
+        if config.dialect.quotas == Quotas::Told && (own.volumes.is_some() || own.bytes.is_some()) {
+            let kind = config.dialect.name;
+            let text = format!("{name:?}: a cloud of the dialect {kind:?} tells and holds its limits itself");
+            faults.add(entry.at, format!("{text}: only \"sizes\" can be said of a type here"));
+        }
+        section.finish();
+        config.types.insert(entry.key.clone(), own);
+    }
+}
+
+fn sizes(limits: &mut Section<'_>, usual: SizeRules) -> Option<SizeRules> {
+    let mut sizes = limits.section("sizes")?;
     let at = sizes.at();
     let mut size = |key, default| sizes.number_or_text(key, gibibytes).map_or(default, |found| found.value);
-    let SizeRules { min, max, step, default } = config.sizes;
+    let SizeRules { min, max, step, default } = usual;
     let (step, max) = (size("step", step), size("max", max));
     let min = size("min", min.max(step));
-    let default = size("default", default.max(min));
+    let default = size("default", default.min(max).max(min));
     let whole = |size: Bytes| size.get().is_multiple_of(step.get());
     if !(min <= default && default <= max && whole(min) && whole(default) && whole(max)) {
         sizes.fault(
@@ -121,8 +151,8 @@ fn read_limits(limits: &mut Section<'_>, config: &mut CinderConfig) {
             ),
         );
     }
-    config.sizes = SizeRules { min, max, step, default };
     sizes.finish();
+    Some(SizeRules { min, max, step, default })
 }
 
 fn rate(rates: &mut Section<'_>, key: &'static str, mut rate: Rate) -> Rate {
@@ -149,6 +179,13 @@ fn gibibytes(text: &str) -> Result<Bytes, String> {
         return Err(format!("{size} is no whole number of gibibytes, in which Cinder counts"));
     }
     Ok(size)
+}
+
+fn dialect(text: &str) -> Result<&'static Dialect, String> {
+    Dialect::named(text).ok_or_else(|| {
+        let known = Dialect::ALL.map(|dialect| dialect.name).join(", ");
+        format!("{text:?} is no kind of cloud that is known: use one of {known}")
+    })
 }
 
 fn interface(text: &str) -> Result<Interface, String> {

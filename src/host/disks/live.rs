@@ -59,6 +59,18 @@ impl Disks {
     /// # Errors
     /// `Unavailable` where it, or its node in `/dev`, is not there (any more); `Timeout` where it does not answer.
     pub async fn prove(&self, disk: &Disk) -> Result<(Device, Vec<Identifier>)> {
+        self.confirm(disk, true).await
+    }
+
+    /// The same without asking what it says of itself: there are disks that say nothing, and answer no such question.
+    ///
+    /// # Errors
+    /// As [`Disks::prove`].
+    pub async fn prove_there(&self, disk: &Disk) -> Result<Device> {
+        Ok(self.confirm(disk, false).await?.0)
+    }
+
+    async fn confirm(&self, disk: &Disk, ask: bool) -> Result<(Device, Vec<Identifier>)> {
         let (this, found) = (self.clone(), disk.clone());
         self.asker
             .ask(&format!("the disk {}", disk.name), PATIENCE, move || {
@@ -87,7 +99,7 @@ impl Disks {
                     ));
                 }
                 let identifiers = match found.bus {
-                    Bus::Scsi => inquire(&file, &found)?,
+                    Bus::Scsi if ask => inquire(&file, &found)?,
                     _ => found.identifiers,
                 };
                 Ok((Device { size: Bytes::new(size), ..expected }, identifiers))

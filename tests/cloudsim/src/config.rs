@@ -190,6 +190,8 @@ pub struct Config {
     pub images: Vec<Image>,
     /// Whether there is a service for backups.
     pub backups: bool,
+    /// Whether Cyclades makes snapshots (CYCLADES_SNAPSHOTS_ENABLED).
+    pub snapshots: bool,
     /// Items of a list's page at most.
     pub page: usize,
     /// Whether lists are filtered by name.
@@ -267,6 +269,7 @@ impl Config {
                 min_disk: 1,
             }],
             backups: true,
+            snapshots: true,
             page: 1000,
             name_filter: NameFilter::Honoured,
             server_disks: None,

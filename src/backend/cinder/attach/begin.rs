@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::backend::cinder::dialect::Telling;
 use crate::backend::cinder::model::ServerAttachment;
 use crate::error::{Error, Kind, Result};
 use crate::flight::phase;
 
-use super::{Attacher, Job};
+use super::queue::Turn;
+use super::{Attacher, Job, uses};
 
 /// How long it is waited for a server that is busy with something else.
 const BUSY: Duration = Duration::from_secs(120);
@@ -19,8 +21,8 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// What came of the order to attach.
 pub(super) enum Begun {
-    /// It was accepted. Whether the answer says that Nova has it on its list.
-    Answered(bool),
+    /// It was accepted. Whether the answer says that Nova has it on its list, and what is left of the turn.
+    Answered(bool, Option<Turn>),
     /// The state of volume or server forbids it.
     Refused(Error),
     /// Whether it was accepted is not known.
@@ -29,8 +31,8 @@ pub(super) enum Begun {
 
 /// What came of the order to detach.
 pub(super) enum Ended {
-    /// It was accepted.
-    Answered,
+    /// It was accepted; what is left of the turn.
+    Answered(Option<Turn>),
     /// Nova does not have the volume on the server, or has no such server.
     Missing,
     /// The state of volume or server forbids it.
@@ -72,16 +74,18 @@ impl Attacher {
     /// Orders an attach when it is the volume's turn, and again for as long as the server is busy.
     pub(super) async fn begin(&self, job: &Job<'_>, shared: bool) -> Result<Begun> {
         let began = Instant::now();
-        let mut pause = PAUSE;
+        let (mut pause, mut kept) = (PAUSE, None);
         loop {
-            phase("wait for the server");
-            let turn = self.queues.turn(&job.server).await?;
+            let turn = self.turn(&job.server, kept.take()).await?;
             phase("order attach");
             self.limits.take(&job.server, &job.node, job.volume).await?;
+            if let Err(error) = self.name_act(job).await {
+                return Err(if error.is_not_found() { self.missing(job, error).await } else { error });
+            }
             let answer = self.client.attach_volume(&job.server, job.volume, shared).await;
-            drop(turn);
+            kept = self.queues.keep(turn);
             let error = match answer {
-                Ok(entry) => return Ok(Begun::Answered(lists(entry.as_ref(), job.volume))),
+                Ok(entry) => return Ok(Begun::Answered(lists(entry.as_ref(), job.volume), kept)),
                 Err(error) => error,
             };
             match error.kind() {
@@ -100,14 +104,13 @@ impl Attacher {
     /// Orders a detach likewise.
     pub(super) async fn end(&self, job: &Job<'_>) -> Result<Ended> {
         let began = Instant::now();
-        let mut pause = PAUSE;
+        let (mut pause, mut kept) = (PAUSE, None);
         loop {
-            phase("wait for the server");
-            let turn = self.queues.turn(&job.server).await?;
+            let turn = self.turn(&job.server, kept.take()).await?;
             phase("order detach");
             let answer = self.client.detach_volume(&job.server, job.volume).await;
-            drop(turn);
-            let Err(error) = answer else { return Ok(Ended::Answered) };
+            kept = self.queues.keep(turn);
+            let Err(error) = answer else { return Ok(Ended::Answered(kept)) };
             match error.kind() {
                 // The node has it until somebody sees to the server.
                 Kind::Busy => bide(error, Kind::Busy, began, &mut pause).await?,
@@ -117,6 +120,53 @@ impl Attacher {
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Does something else to a server's disks in its turn, and again for as long as the server is busy. The turn is over when
+    /// what is left of it is dropped.
+    ///
+    /// # Errors
+    /// The call's own; `Busy` where the server stays so.
+    pub async fn at_server<T, F: Future<Output = Result<T>> + Send>(
+        &self,
+        server: &str,
+        call: impl Fn() -> F + Send + Sync,
+    ) -> Result<(T, Option<Turn>)> {
+        let began = Instant::now();
+        let (mut pause, mut kept) = (PAUSE, None);
+        loop {
+            let turn = self.turn(server, kept.take()).await?;
+            phase("order");
+            let answer = call().await;
+            kept = self.queues.keep(turn);
+            match answer {
+                Err(error) if error.kind() == Kind::Busy => {
+                    bide(error, Kind::Busy, began, &mut pause).await?;
+                }
+                answer => return answer.map(|answer| (answer, kept)),
+            }
+        }
+    }
+
+    /// The turn at a server, where it is not had already.
+    async fn turn(&self, server: &str, kept: Option<Turn>) -> Result<Turn> {
+        phase("wait for the server");
+        match kept {
+            Some(turn) => Ok(turn),
+            None => self.queues.turn(server).await,
+        }
+    }
+
+    /// Where disks say nothing, the node must know how many there are before it takes one for the volume's: those that the
+    /// server has in this turn, and this one. It is noted with the act, so that the same act always tells the same.
+    async fn name_act(&self, job: &Job<'_>) -> Result<()> {
+        if self.client.dialect().disks != Telling::Nothing {
+            return Ok(());
+        }
+        let listed = self.client.server_volumes(&job.server).await?;
+        let others = listed.iter().filter(|one| one.volume_id != job.volume).count();
+        let act = uses::act(Some(others + 1))?;
+        self.client.note_on_volume(job.volume, &[act].into()).await
     }
 
     /// Nova does not know the volume, or the server.

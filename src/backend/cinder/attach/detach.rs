@@ -15,6 +15,7 @@ use crate::flight::phase;
 use super::begin::Ended;
 use super::leftover::{has, phantom};
 use super::stand::Stand;
+use super::uses::ACT;
 use super::{Attacher, Job, TRIES};
 
 /// What became of a detach.
@@ -38,7 +39,10 @@ impl Attacher {
         };
         for job in jobs {
             self.memory.forget(volume);
-            let taken = self.take_off(&job).await;
+            let taken = match self.take_back(&job).await {
+                Ok(false) => self.take_off(&job).await,
+                taken => taken.map(drop),
+            };
             if taken.is_ok() {
                 self.limits.settle(&job.server, volume, false).await;
             }
@@ -67,8 +71,12 @@ impl Attacher {
         let mut tries = 0;
         loop {
             tries += 1;
+            let mut turn = None;
             let (left, refusal) = match self.end(job).await? {
-                Ended::Answered => (self.leave(job, None).await?, None),
+                Ended::Answered(kept) => {
+                    turn = kept;
+                    (self.leave(job, None).await?, None)
+                }
                 Ended::Missing => return self.without_nova(job).await,
                 Ended::Refused(refusal) => {
                     (self.leave(job, Some(self.patience.freeing)).await?, Some(refusal))
@@ -78,8 +86,10 @@ impl Attacher {
             match (left, refusal) {
                 (Left::Free(volume), refusal) => {
                     self.unlisted(job, refusal).await?;
+                    drop(turn);
                     if let Some(volume) = volume {
                         self.memory.saw(&volume);
+                        self.end_act(&volume).await?;
                     }
                     return Ok(());
                 }
@@ -96,6 +106,7 @@ impl Attacher {
                 }
                 (Left::Held, _) => {
                     tracing::warn!(volume = job.volume, server = job.server, tries, "a detach failed: again");
+                    drop(turn);
                     sleep(Duration::from_millis(200) * tries).await;
                 }
             }
@@ -142,6 +153,21 @@ impl Attacher {
         }
     }
 
+    /// Whoever attaches it next, by whatever means, does something else than we did.
+    async fn end_act(&self, volume: &Volume) -> Result<()> {
+        let noted = volume.metadata.get(ACT).is_some_and(|act| !act.is_empty());
+        match noted && volume.attachments.is_empty() {
+            true => {
+                let ended = [(ACT.to_owned(), String::new())].into();
+                match self.client.note_on_volume(&volume.id, &ended).await {
+                    Err(error) if error.is_not_found() => Ok(()),
+                    noted => noted,
+                }
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Waits until Nova does not list the volume: it takes it off its list after Cinder has it free.
     async fn unlisted(&self, job: &Job<'_>, refusal: Option<Error>) -> Result<()> {
         let off = |list: Option<&[_]>| match list {
@@ -167,7 +193,7 @@ impl Attacher {
             let moving = matches!(volume.status, Status::Reserved | Status::Attaching | Status::Detaching);
             if !held && !moving {
                 self.memory.saw(&volume);
-                return Ok(());
+                return self.end_act(&volume).await;
             }
             // One that is on its way elsewhere is not ours to wait for.
             if !held && !first && !self.promised_to(job.volume).await?.contains(&job.server) {

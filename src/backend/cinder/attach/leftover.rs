@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::backend::cinder::model::{Attachment, ServerAttachment};
 use crate::error::{Error, Kind, Result};
 
 use super::{Attacher, Job};
@@ -23,14 +24,14 @@ impl Attacher {
     /// it. Tells whether there was one.
     ///
     /// # Errors
-    /// `Busy` where Nova uses it after all; `Unsupported` where this cloud does not show attachments.
+    /// `Busy` where Nova uses it after all.
     pub(super) async fn clear(&self, job: &Job<'_>) -> Result<bool> {
         if self.is_listed(job).await? == Some(true) {
             return Ok(false);
         }
         let mut cleared = false;
-        for attachment in self.client.attachments(&[("volume_id", job.volume.to_owned())]).await? {
-            if attachment.volume_id != job.volume || attachment.instance.as_deref() != Some(&job.server) {
+        for attachment in self.attachments(job.volume).await? {
+            if attachment.instance.as_deref() != Some(&job.server) {
                 continue;
             }
             tracing::warn!(
@@ -50,12 +51,13 @@ impl Attacher {
 
     /// The servers for which Cinder keeps an attachment of the volume that does not show in the volume itself.
     pub(super) async fn promised_to(&self, volume: &str) -> Result<Vec<String>> {
+        Ok(self.attachments(volume).await?.into_iter().filter_map(|one| one.instance).collect())
+    }
+
+    /// The attachments of a volume as Cinder keeps them; none where the cloud does not show them.
+    async fn attachments(&self, volume: &str) -> Result<Vec<Attachment>> {
         match self.client.attachments(&[("volume_id", volume.to_owned())]).await {
-            Ok(list) => Ok(list
-                .into_iter()
-                .filter(|one| one.volume_id == volume)
-                .filter_map(|one| one.instance)
-                .collect()),
+            Ok(list) => Ok(list.into_iter().filter(|one| one.volume_id == volume).collect()),
             Err(error) if error.kind() == Kind::Unsupported => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -63,7 +65,7 @@ impl Attacher {
 }
 
 /// Whether a server's list has a volume.
-pub(super) fn has(list: &[crate::backend::cinder::model::ServerAttachment], volume: &str) -> bool {
+pub(super) fn has(list: &[ServerAttachment], volume: &str) -> bool {
     list.iter().any(|one| one.volume_id == volume)
 }
 

@@ -1,7 +1,7 @@
 //! How many volumes a server can have, and how many it has.
 //!
 //! The limit is the operator's (`limits.perServer`), else what the server's metadata or its flavour's properties say
-//! under [`PROPERTY`], else the cloud's own, which only shows when it refuses. Counted is all that Nova lists, whoever
+//! under [`PROPERTY`], else what clouds of its kind have, else the cloud's own, which only shows when it refuses. Counted is all that Nova lists, whoever
 //! attached it, and what is on its way.
 
 use std::collections::{HashMap, HashSet};
@@ -97,7 +97,8 @@ impl Limits {
         {
             return Ok(limit);
         }
-        let limit = property(&self.client.server(server).await?);
+        let usual = self.client.dialect().per_server;
+        let limit = property(&self.client.server(server).await?).or(usual);
         count.property = Some((Instant::now(), limit));
         Ok(limit)
     }

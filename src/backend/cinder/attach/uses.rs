@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::backend::AttachOrder;
 use crate::backend::cinder::model::Volume;
 use crate::error::{Error, Result};
+use crate::host::files::random_hex;
 use crate::volume::Use;
 
 /// How the server of this id, which follows, uses it.
@@ -14,8 +15,24 @@ const USE: &str = "csi.fairlead.dev/use.";
 pub const CONTENT: &str = "csi.fairlead.dev/content";
 /// What [`CONTENT`] then says.
 pub const DATA: &str = "data";
+/// Which act of attaching it is, where the cloud gives attachments no ids of their own.
+pub(super) const ACT: &str = "csi.fairlead.dev/attach";
+/// What stands in an act before the number of disks.
+const DISKS: char = '/';
 /// Shown by Cinder among a volume's notes where an operator made it read-only (os-update_readonly_flag).
 const READONLY: &str = "readonly";
+
+/// The note of a new act of attaching, where `disks` is how many volumes the server then has, if the node has to know.
+pub(super) fn act(disks: Option<usize>) -> Result<(String, String)> {
+    let act = random_hex(8)?;
+    let disks = disks.map(|count| format!("{DISKS}{count}")).unwrap_or_default();
+    Ok((ACT.to_owned(), format!("{act}{disks}")))
+}
+
+/// How many volumes the server had once this act was done; none where it was not noted.
+pub(super) fn disks_of(act: &str) -> u32 {
+    act.split_once(DISKS).and_then(|(_, count)| count.parse().ok()).unwrap_or_default()
+}
 
 /// How the volume is to be used.
 pub(super) fn ordered(order: &AttachOrder) -> Use {
@@ -63,6 +80,24 @@ pub(super) fn to_note(
         notes.insert(CONTENT.to_owned(), DATA.to_owned());
     }
     Ok(notes)
+}
+
+/// The note that a server has been given a volume which it has for good.
+pub(super) fn given(order: &AttachOrder, server: &str) -> (String, String) {
+    (format!("{USE}{server}"), ordered(order).to_string())
+}
+
+/// The notes that take such a volume back.
+pub(super) fn taken_back(server: &str) -> BTreeMap<String, String> {
+    [format!("{USE}{server}"), ACT.to_owned()].map(|key| (key, String::new())).into()
+}
+
+/// What is noted about a volume without what says nothing any more: how other servers than this one used it.
+pub(super) fn still_true(volume: &Volume, server: &str) -> BTreeMap<String, String> {
+    let own = format!("{USE}{server}");
+    let mut notes = volume.metadata.clone();
+    notes.retain(|key, value| !value.is_empty() && (!key.starts_with(USE) || *key == own));
+    notes
 }
 
 /// Whether the order differs from how the server has the volume already.

@@ -1,5 +1,6 @@
 //! Attachments as Cinder keeps them. Nova makes them; they are looked at, and removed where one was left behind.
 
+use crate::backend::cinder::dialect::Feature;
 use crate::backend::cinder::identity::{Microversion, Service};
 use crate::backend::cinder::model::Attachment;
 use crate::error::Result;
@@ -17,7 +18,7 @@ impl Client {
     /// `Unsupported` where the cloud does not show them.
     pub async fn attachments(&self, filters: &[Filter]) -> Result<Vec<Attachment>> {
         let list = call(Method::GET, "list attachments", &["attachments", "detail"]);
-        self.pages(filters.iter().fold(list, |call, (key, value)| call.query(key, value))).await
+        self.pages(list.filters(filters)).await
     }
 
     /// Removes an attachment that no server uses.
@@ -30,5 +31,5 @@ impl Client {
 }
 
 fn call<'a>(method: Method, operation: &'static str, path: &[&'a str]) -> Call<'a> {
-    Call::new(Service::Volume, method, operation, path).need(ATTACHMENTS)
+    Call::new(Service::Volume, method, operation, path).need(ATTACHMENTS).of(Feature::Attachments)
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde_json::json;
 
+use crate::backend::cinder::dialect::Feature;
 use crate::backend::cinder::identity::{Microversion, Service};
-use crate::backend::cinder::model::{Backup, Restore};
+use crate::backend::cinder::model::{Backup, Begun, Restore};
 use crate::error::Result;
 use crate::http::Method;
 
@@ -32,12 +32,6 @@ pub struct BackupOrder {
     pub incremental: bool,
     /// Noted about it, where the cloud keeps notes on backups (from 3.43).
     pub metadata: BTreeMap<String, String>,
-}
-
-/// What is told of a backup that begins.
-#[derive(Deserialize)]
-struct Begun {
-    id: String,
 }
 
 impl Client {
@@ -82,7 +76,7 @@ impl Client {
     /// Where the list cannot be had.
     pub async fn backups(&self, filters: &[Filter]) -> Result<Vec<Backup>> {
         let list = call(Method::GET, "list backups", &["backups", "detail"]).need(READ);
-        self.pages(filters.iter().fold(list, |call, (key, value)| call.query(key, value))).await
+        self.pages(list.filters(filters)).await
     }
 
     /// Begins to delete a backup; it is gone once it is not found.
@@ -104,5 +98,5 @@ impl Client {
 }
 
 fn call<'a>(method: Method, operation: &'static str, path: &[&'a str]) -> Call<'a> {
-    Call::new(Service::Volume, method, operation, path)
+    Call::new(Service::Volume, method, operation, path).of(Feature::Backups)
 }

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::backend::cinder::dialect::Dialect;
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::http::Answer;
 
@@ -20,15 +21,15 @@ const STATES: [&str; 6] = [
 const DISKS: [&str; 2] =
     ["maximum allowed number of disk devices", "Maximum volumes per server limit reached"];
 
-/// The answer, where it is none of the refusals.
+/// The answer, where it is none of the refusals of this kind of cloud.
 ///
 /// # Errors
 /// The refusal, with what the cloud said and its request id.
-pub(super) fn judge(answer: Answer) -> Result<Answer> {
-    if answer.is_success() { Ok(answer) } else { Err(refusal(&answer)) }
+pub(super) fn judge(answer: Answer, dialect: &Dialect) -> Result<Answer> {
+    if answer.is_success() { Ok(answer) } else { Err(refusal(&answer, dialect)) }
 }
 
-fn refusal(answer: &Answer) -> Error {
+fn refusal(answer: &Answer, dialect: &Dialect) -> Error {
     let status = answer.status();
     let Some(message) = message(answer) else {
         let (kind, why) = match status {
@@ -37,6 +38,9 @@ fn refusal(answer: &Answer) -> Error {
         };
         return answer.fault(format!("status {status}: {why}{}", answer.excerpt())).with_kind(kind);
     };
+    if let Some((kind, outcome)) = dialect.meaning(status, &message) {
+        return answer.fault(message).with_kind(kind).with_outcome(outcome);
+    }
     let throttled = status == 429 || answer.retry_after().is_some_and(|wait| !wait.is_zero());
     let (kind, outcome) = match status {
         400 | 403 if DISKS.iter().any(|full| message.contains(full)) => {

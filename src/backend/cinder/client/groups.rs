@@ -1,10 +1,10 @@
 //! Groups of volumes, and their snapshots.
 
-use serde::Deserialize;
 use serde_json::json;
 
+use crate::backend::cinder::dialect::Feature;
 use crate::backend::cinder::identity::{Microversion, Service};
-use crate::backend::cinder::model::{Group, GroupSnapshot, GroupType};
+use crate::backend::cinder::model::{Begun, Group, GroupSnapshot, GroupType};
 use crate::error::Result;
 use crate::http::Method;
 
@@ -26,12 +26,6 @@ pub struct GroupOrder {
     pub volume_types: Vec<String>,
     /// Where; `None`: anywhere.
     pub availability_zone: Option<String>,
-}
-
-/// What is told of a thing that begins.
-#[derive(Deserialize)]
-struct Begun {
-    id: String,
 }
 
 impl Client {
@@ -138,5 +132,5 @@ impl Client {
 }
 
 fn call<'a>(method: Method, operation: &'static str, path: &[&'a str]) -> Call<'a> {
-    Call::new(Service::Volume, method, operation, path).need(GROUPS)
+    Call::new(Service::Volume, method, operation, path).need(GROUPS).of(Feature::Groups)
 }

@@ -1,7 +1,11 @@
 //! What a project may use, and why something failed.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
 
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::backend::cinder::dialect::{Feature, Quotas};
 use crate::backend::cinder::identity::{Microversion, Service};
 use crate::backend::cinder::model::{AbsoluteLimits, Message, VolumeType, Zone};
 use crate::error::Result;
@@ -31,15 +35,35 @@ impl Client {
     /// # Errors
     /// Where it cannot be told.
     pub async fn limits(&self) -> Result<AbsoluteLimits> {
-        let limits: Limits = self.read(&call("get limits", &["limits"]), "limits").await?;
+        if self.dialect().quotas == Quotas::Astakos {
+            return self.quotas().await;
+        }
+        let limits: Limits =
+            self.read(&call("get limits", &["limits"]).of(Feature::Limits), "limits").await?;
         Ok(limits.absolute)
     }
 
-    /// The zones in which volumes can be.
+    /// What the project may have, by Cinder's names (`volumes`, `gigabytes_SATA`, ...); -1 is no limit.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    pub async fn quota_set(&self) -> Result<BTreeMap<String, i64>> {
+        let access = self.session.access();
+        let token = access.token().await?;
+        let project = token.project.as_deref().unwrap_or_default();
+        let set: Map<String, Value> =
+            self.read(&call("get quotas", &["os-quota-sets", project]), "quota_set").await?;
+        Ok(set.into_iter().filter_map(|(name, limit)| Some((name, limit.as_i64()?))).collect())
+    }
+
+    /// The zones in which volumes can be; none where the kind of cloud has no zones.
     ///
     /// # Errors
     /// Where the list cannot be had.
     pub async fn volume_zones(&self) -> Result<Vec<Zone>> {
+        if !self.dialect().can(Feature::Zones) {
+            return Ok(Vec::new());
+        }
         self.read(&call("list volume zones", &["os-availability-zone"]), "availabilityZoneInfo").await
     }
 
@@ -48,7 +72,10 @@ impl Client {
     /// # Errors
     /// `Unsupported` where the cloud tells nothing.
     pub async fn messages(&self, about: &str) -> Result<Vec<Message>> {
-        self.pages(call("list messages", &["messages"]).query("resource_uuid", about).need(MESSAGES)).await
+        let list = call("list messages", &["messages"]).filters(&[("resource_uuid", about.to_owned())]);
+        let mut messages: Vec<Message> = self.pages(list.need(MESSAGES).of(Feature::Messages)).await?;
+        messages.retain(|message| message.resource_uuid.as_deref() == Some(about));
+        Ok(messages)
     }
 }
 

@@ -49,7 +49,7 @@ impl Client {
         volume: &str,
         shared: bool,
     ) -> Result<Option<ServerAttachment>> {
-        let body = json!({"volumeAttachment": {"volumeId": volume}});
+        let body = json!({"volumeAttachment": {"volumeId": self.dialect().id(volume)}});
         let call = call(Method::POST, "attach volume", &["servers", server, ATTACHMENTS]);
         let call = if shared { call.need(SHARED) } else { call };
         let answer = self.send(&call.body(body).within(ATTACH)).await?;

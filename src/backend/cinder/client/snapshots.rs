@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use crate::backend::cinder::dialect::{Feature, Keeping};
 use crate::backend::cinder::identity::{Microversion, Service};
-use crate::backend::cinder::model::Snapshot;
+use crate::backend::cinder::model::{Snapshot, described};
 use crate::error::Result;
 use crate::http::Method;
 
-use super::{Call, Client, Filter, Need, Page};
+use super::{Call, Client, Filter, Need};
 
 /// The highest microversion whose snapshots are understood: with the group snapshot (3.14).
 const READ: Need = Need::UpTo(Microversion(3, 41));
@@ -34,15 +35,18 @@ impl Client {
     /// # Errors
     /// `NotFound` for the volume; `FailedPrecondition` in a state that forbids it; `ResourceExhausted` for a quota.
     pub async fn create_snapshot(&self, order: &SnapshotOrder) -> Result<Snapshot> {
-        let mut snapshot = json!({"name": order.name, "volume_id": order.volume, "force": true});
+        let words = self.dialect().words;
+        let mut snapshot = json!({words.name: order.name, "volume_id": order.volume, "force": true});
         if let Some(text) = &order.description {
-            snapshot["description"] = json!(text);
+            snapshot[words.description] = json!(text);
         }
-        if !order.metadata.is_empty() {
-            snapshot["metadata"] = json!(order.metadata);
+        match self.dialect().notes.snapshot {
+            Keeping::Metadata if !order.metadata.is_empty() => snapshot["metadata"] = json!(order.metadata),
+            Keeping::Description => snapshot[words.description] = json!(described::write(&order.metadata)?),
+            Keeping::Metadata | Keeping::Nowhere => {}
         }
         let call = call(Method::POST, "create snapshot", &["snapshots"]).body(json!({"snapshot": snapshot}));
-        self.read(&call, "snapshot").await
+        self.get(&call, "snapshot").await
     }
 
     /// A snapshot.
@@ -50,7 +54,7 @@ impl Client {
     /// # Errors
     /// `NotFound`.
     pub async fn snapshot(&self, id: &str) -> Result<Snapshot> {
-        self.read(&call(Method::GET, "get snapshot", &["snapshots", id]).need(READ), "snapshot").await
+        self.get(&call(Method::GET, "get snapshot", &["snapshots", id]).need(READ), "snapshot").await
     }
 
     /// All snapshots of the project, filtered where the cloud knows how.
@@ -59,19 +63,6 @@ impl Client {
     /// Where the list cannot be had.
     pub async fn snapshots(&self, filters: &[Filter]) -> Result<Vec<Snapshot>> {
         self.pages(list(filters)).await
-    }
-
-    /// A page of the snapshots of the project, after the one of this id.
-    ///
-    /// # Errors
-    /// `NotFound` where the snapshot after which the page begins is gone.
-    pub async fn snapshot_page(
-        &self,
-        filters: &[Filter],
-        limit: Option<usize>,
-        after: Option<&str>,
-    ) -> Result<Page<Snapshot>> {
-        self.page(list(filters), limit, after).await
     }
 
     /// Begins to delete a snapshot; it is gone once it is not found.
@@ -84,10 +75,9 @@ impl Client {
 }
 
 fn call<'a>(method: Method, operation: &'static str, path: &[&'a str]) -> Call<'a> {
-    Call::new(Service::Volume, method, operation, path)
+    Call::new(Service::Volume, method, operation, path).of(Feature::Snapshots)
 }
 
 fn list(filters: &[Filter]) -> Call<'static> {
-    let list = call(Method::GET, "list snapshots", &["snapshots", "detail"]).need(READ);
-    filters.iter().fold(list, |call, (key, value)| call.query(key, value))
+    call(Method::GET, "list snapshots", &["snapshots", "detail"]).need(READ).filters(filters)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::uuid::ServerId;
+use crate::backend::cinder::dialect::Dialect;
 
 /// A place where a server can learn its own id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +31,17 @@ impl Source {
     }
 }
 
-/// A server's id from its text.
+/// A server's id in a kind of cloud, from its text.
 ///
 /// # Errors
 /// That it is none.
-pub fn server(text: &str) -> Result<String, String> {
+pub fn server(dialect: &Dialect, text: &str) -> Result<String, String> {
+    if dialect.servers.numbered {
+        let number = text.trim().parse::<u64>().ok().filter(|number| *number > 0);
+        return number.map(|number| number.to_string()).ok_or_else(|| {
+            format!("{text:?} is no id of a server: those of {} are whole numbers", dialect.cloud)
+        });
+    }
     let id =
         ServerId::parse(text).ok_or_else(|| format!("{text:?} is no id of a server: Nova's are UUIDs"))?;
     Ok(id.as_str().to_owned())
@@ -53,6 +60,8 @@ pub struct NodeSettings {
     pub by_id: Option<PathBuf>,
     /// The metadata service's document.
     pub metadata_url: String,
+    /// A directory for what must outlast the process; `None`: nothing does.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for NodeSettings {
@@ -63,6 +72,7 @@ impl Default for NodeSettings {
             zone: None,
             by_id: None,
             metadata_url: "http://169.254.169.254/openstack/latest/meta_data.json".to_owned(),
+            state: None,
         }
     }
 }

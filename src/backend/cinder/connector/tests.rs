@@ -1,11 +1,12 @@
 //! On made-up trees; whole disks in a virtual machine are tested in tests/vm.
 
-use std::os::unix::fs::OpenOptionsExt as _;
+pub(super) mod rig;
 
-use nix::sys::stat::{major, minor};
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use super::finder::{Found, Wanted};
 use super::*;
+use crate::backend::cinder::dialect::Dialect;
 use crate::host::disks::Identifier;
 
 const VOLUME: &str = "cb49b381-9012-40cb-b8ee-80c19a4801b5";
@@ -113,58 +114,43 @@ fn serials_of_volumes_are_told_from_others() {
     }
 }
 
-/// A made-up sysfs and `/dev` whose disks are loop devices of this machine, shown as virtio's.
+/// A node of OpenStack's, or of another kind of cloud, on a made-up sysfs.
 struct Rig {
-    place: tempfile::TempDir,
-    loops: Vec<crate::host::loopdev::LoopDevice>,
+    place: rig::Rig,
     connector: CinderConnector,
 }
 
 impl Rig {
     fn new() -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "this test binds loop devices: run it as root");
-        let place = tempfile::tempdir().unwrap();
-        for directory in ["sys/block", "sys/dev/block", "sys/bus/virtio", "dev", "by-id"] {
-            std::fs::create_dir_all(place.path().join(directory)).unwrap();
-        }
-        let source = crate::backend::cinder::config::Source::Clouds { file: "/c.yaml".into(), cloud: None };
-        let mut connector = CinderConnector::new(CinderConfig::new(source), Arc::default());
-        connector.disks = Disks::at(&place.path().join("sys"), &place.path().join("dev"));
-        connector.patience = Duration::from_secs(2);
-        Self { place, loops: Vec::new(), connector }
+        Self::of(Dialect::OPENSTACK)
     }
 
-    /// Plugs in a disk that tells this serial; its size is what the loop device has.
+    fn of(dialect: &'static Dialect) -> Self {
+        let place = rig::Rig::new();
+        let source = crate::backend::cinder::config::Source::Clouds { file: "/c.yaml".into(), cloud: None };
+        let mut connector = CinderConnector::new(CinderConfig::of(dialect, source), Arc::default());
+        connector.disks = place.disks();
+        connector.patience = Duration::from_secs(2);
+        Self { place, connector }
+    }
+
+    /// Plugs in a disk of virtio that tells this serial.
     fn plug(&mut self, name: &str, serial: &str) {
-        let image = self.place.path().join(format!("{name}.img"));
-        std::fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-        let tag = format!("cinder-test:{}", crate::host::files::random_hex(8).unwrap());
-        let found = crate::host::loopdev::attach(&image, false, &tag).unwrap();
-        let number = format!("{}:{}", major(found.number), minor(found.number));
-        let at = self.place.path().join("sys/block").join(name);
-        std::fs::create_dir_all(at.join("device")).unwrap();
-        std::os::unix::fs::symlink(self.place.path().join("sys/bus/virtio"), at.join("device/subsystem"))
-            .unwrap();
-        std::os::unix::fs::symlink(&at, self.place.path().join("sys/dev/block").join(&number)).unwrap();
-        for (file, text) in [("dev", &*number), ("size", "32768"), ("diskseq", "1"), ("serial", serial)] {
-            std::fs::write(at.join(file), text).unwrap();
-        }
-        std::os::unix::fs::symlink(&found.path, self.place.path().join("dev").join(name)).unwrap();
-        self.loops.push(found);
+        self.place.plug(name, serial);
+    }
+
+    /// Plugs in a disk of a bus, the kernel's so manieth.
+    fn plug_on(&mut self, bus: &str, name: &str, sequence: u64) {
+        self.place.plug_on(bus, name, sequence, 16 << 20);
     }
 
     fn unplug(&self, name: &str) {
-        crate::host::tree::remove(&self.place.path().join("sys/block").join(name)).unwrap();
+        self.place.unplug(name);
     }
-}
 
-impl Drop for Rig {
-    fn drop(&mut self) {
-        for found in &self.loops {
-            if let Err(error) = crate::host::loopdev::detach(found, Duration::from_secs(5)) {
-                eprintln!("left behind: {error:?}");
-            }
-        }
+    /// The same node after a restart of the driver: the kernel's memory is all that is left.
+    fn restarted(&self) -> CinderConnector {
+        CinderConnector { known: Arc::default(), ..self.connector.clone() }
     }
 }
 
@@ -265,7 +251,7 @@ async fn links_lead_to_disks_that_tell_nothing() {
     let dev = rig.place.path().join("dev");
     std::os::unix::fs::symlink(dev.join("vdb"), &link).unwrap();
     let device = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap();
-    assert_eq!(device.number, rig.loops[0].number);
+    assert_eq!(device.number, rig.place.number(0));
     rig.connector.disconnect(&id(VOLUME)).await.unwrap();
     // One that leads to another volume's disk is not followed, nor one to nothing.
     std::fs::remove_file(&link).unwrap();
@@ -277,4 +263,75 @@ async fn links_lead_to_disks_that_tell_nothing() {
     let error = rig.connector.connect(&id(VOLUME), &attachment(VOLUME)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert!(error.to_string().contains("nor a link of that name in"), "{error}");
+}
+
+/// As the cloud tells it where names are right.
+fn named(volume: &str, device: &str) -> Attachment {
+    let connection = Connection::Disk { serial: volume.into(), device: Some(device.into()) };
+    Attachment { connection, ..attachment(volume) }
+}
+
+#[tokio::test]
+async fn on_xen_the_name_that_the_cloud_tells_is_the_volumes_as_long_as_the_disk_is_there() {
+    let mut rig = Rig::of(Dialect::RACKSPACE);
+    rig.plug_on("xen", "xvdb", 7);
+    rig.plug_on("xen", "xvdc", 8);
+    let (volume, other) = (id(VOLUME), id(OTHER));
+    assert!(rig.connector.find(&volume).await.unwrap().is_none(), "nobody has told yet");
+    let device = rig.connector.connect(&volume, &named(VOLUME, "/dev/xvdb")).await.unwrap();
+    assert_eq!((device.path, device.size), (rig.place.path().join("dev/xvdb"), Bytes::mib(16)));
+    let restarted = rig.restarted();
+    assert_eq!(restarted.find(&volume).await.unwrap().unwrap().number, device.number);
+    assert_eq!(
+        restarted.connect(&volume, &named(VOLUME, "/dev/xvdb")).await.unwrap().number,
+        device.number,
+        "it may be told again"
+    );
+    // The cloud changes its mind, or means another volume's disk.
+    let error = restarted.connect(&volume, &named(VOLUME, "/dev/xvdc")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::FailedPrecondition, "{error}");
+    let error = restarted.connect(&other, &named(OTHER, "/dev/xvdb")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert!(error.to_string().contains("no other volume's"), "{error}");
+    // It is let go of, unplugged, and another one comes in its place.
+    restarted.disconnect(&volume).await.unwrap();
+    rig.unplug("xvdb");
+    assert!(rig.connector.find(&volume).await.unwrap().is_none());
+    rig.plug_on("xen", "xvdb", 9);
+    assert!(rig.connector.find(&volume).await.unwrap().is_none(), "another disk of that name is another's");
+    let device = rig.connector.connect(&other, &named(OTHER, "/dev/xvdb")).await.unwrap();
+    assert_eq!(rig.connector.find(&other).await.unwrap().unwrap().number, device.number);
+    let links = crate::host::files::names(&rig.place.path().join("dev/fairlead")).unwrap();
+    assert_eq!(links, [format!("{OTHER}@9")], "what is gone is forgotten");
+}
+
+#[tokio::test]
+async fn a_name_is_not_believed_where_anything_speaks_against_it() {
+    let mut rig = Rig::of(Dialect::RACKSPACE);
+    rig.plug_on("virtio", "xvdb", 1);
+    rig.plug_on("xen", "xvdc", 2);
+    rig.plug_on("xen", "xvdd", 3);
+    let volume = id(VOLUME);
+    let large = Attachment { size: Bytes::gib(75), ..named(VOLUME, "/dev/xvdc") };
+    let _held = std::fs::File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_EXCL)
+        .open(rig.place.path().join("dev/xvdd"))
+        .unwrap();
+    for (told, part) in [
+        (named(VOLUME, "/dev/xvdb"), "none of Xen's disks"),
+        (large, "the volume has 75 GiB"),
+        (named(VOLUME, "/dev/xvdd"), "in use here for something else"),
+        (named(VOLUME, "/dev/vdb"), "only one of Xen's"),
+        (named(VOLUME, "/dev/xvda"), "only one of Xen's"),
+    ] {
+        let error = rig.connector.connect(&volume, &told).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::FailedPrecondition, "{error}");
+        assert!(error.to_string().contains(part) && error.to_string().contains(VOLUME), "{part}: {error}");
+    }
+    assert!(rig.connector.find(&volume).await.unwrap().is_none());
+    // A kernel that does not count disks.
+    std::fs::remove_file(rig.place.path().join("sys/block/xvdc/diskseq")).unwrap();
+    let error = rig.connector.connect(&volume, &named(VOLUME, "/dev/xvdc")).await.unwrap_err();
+    assert!(error.to_string().contains("does not count its disks"), "{error}");
 }

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::backend::cinder::credentials::Credentials;
+use crate::backend::cinder::dialect::Dialect;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Http, Throttle, Url};
 use crate::metrics::Metrics;
@@ -26,6 +27,7 @@ const YOUNG: Duration = Duration::from_secs(5);
 
 /// Credentials with their connections, token and endpoints.
 pub struct Access {
+    dialect: &'static Dialect,
     credentials: Credentials,
     http: Http,
     token: Mutex<Option<Arc<Token>>>,
@@ -58,6 +60,7 @@ impl Access {
     /// `FailedPrecondition` naming a certificate file that cannot be used.
     pub(super) fn new(
         name: &str,
+        dialect: &'static Dialect,
         credentials: Credentials,
         throttle: Arc<Throttle>,
         metrics: Arc<Metrics>,
@@ -69,6 +72,7 @@ impl Access {
             );
         }
         Ok(Self {
+            dialect,
             http: Http::new(name, credentials.trust.clone(), throttle, metrics)?,
             credentials,
             token: Mutex::default(),
@@ -128,7 +132,9 @@ impl Access {
             let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(endpoints.entry((service, url.clone())).or_default())
         };
-        cell.get_or_try_init(|| versions::negotiate(&self.http, service, &url, token)).await.cloned()
+        cell.get_or_try_init(|| versions::find_out(&self.http, self.dialect, service, &url, token))
+            .await
+            .cloned()
     }
 
     fn current(&self) -> Option<Arc<Token>> {

@@ -15,6 +15,8 @@ pub enum Service {
     Volume,
     /// Nova.
     Compute,
+    /// What a project may have, in clouds of Synnefo.
+    Account,
 }
 
 impl Service {
@@ -24,6 +26,7 @@ impl Service {
         match self {
             Self::Volume => "volume",
             Self::Compute => "compute",
+            Self::Account => "account",
         }
     }
 
@@ -32,6 +35,7 @@ impl Service {
         match self {
             Self::Volume => &["volumev3", "block-storage", "block-store", "volumev2", "volume"],
             Self::Compute => &["compute"],
+            Self::Account => &["account"],
         }
     }
 }
@@ -135,12 +139,18 @@ impl Catalog {
     /// # Errors
     /// `FailedPrecondition` saying what the catalog has instead. The outcome is unknown: another region's volumes exist.
     pub fn find(&self, service: Service, region: Option<&str>, interface: Interface) -> Result<Url> {
-        let here = |place: &&Place| {
-            let region = region.filter(|_| !place.regions.is_empty());
-            place.interface == interface.as_str()
-                && region.is_none_or(|region| place.regions.iter().any(|known| known == region))
+        let of_type = |kind: &str| {
+            let mut places =
+                self.0.iter().filter(|place| place.kind == kind && place.interface == interface.as_str());
+            // One without a region beside others that have one is of an older sort (Rackspace's first servers).
+            let regional = places.clone().any(|place| !place.regions.is_empty());
+            let here = |place: &&Place| match regional {
+                false => true,
+                true if place.regions.is_empty() => false,
+                true => region.is_none_or(|region| place.regions.iter().any(|known| known == region)),
+            };
+            places.find(here)
         };
-        let of_type = |kind: &str| self.0.iter().filter(|place| place.kind == kind).find(here);
         let Some(place) = service.types().iter().find_map(|kind| of_type(kind)) else {
             return Err(self.missing(service, region, interface));
         };

@@ -217,6 +217,21 @@ async fn endpoints_are_found_by_type_region_and_interface_and_asked_once() {
     assert!(text.contains("no compute service for this project: it has none"), "{text}");
 }
 
+#[test]
+fn an_endpoint_without_a_region_is_passed_over_where_others_have_one() {
+    let services: Vec<catalog::ServiceV2> = serde_json::from_value(json!([
+        {"type": "compute", "endpoints": [{"publicURL": "http://first/v1.0/827"}]},
+        {"type": "compute", "endpoints": [{"region": "ORD", "publicURL": "http://ord/v2/827"},
+            {"region": "DFW", "publicURL": "http://dfw/v2/827"}]}]))
+    .unwrap();
+    let catalog = Catalog::from(services);
+    let find = |region| catalog.find(Service::Compute, region, Interface::Public);
+    assert_eq!(find(Some("DFW")).unwrap().as_str(), "http://dfw/v2/827");
+    assert_eq!(find(None).unwrap().as_str(), "http://ord/v2/827");
+    let error = find(Some("IAD")).unwrap_err();
+    assert!(error.to_string().contains("there are regions DFW, ORD"), "{error}");
+}
+
 #[tokio::test]
 async fn roots_without_a_version_and_services_without_microversions_are_understood() {
     let server = Fake::start(|seen| match seen.line().as_str() {
@@ -228,13 +243,21 @@ async fn roots_without_a_version_and_services_without_microversions_are_understo
     let http = crate::http::Http::new("east", Default::default(), Arc::default(), Arc::default()).unwrap();
     let life = token::Life::new(SystemTime::now(), None);
     let token = Token::new("t".into(), Some("p1".to_owned()), Catalog::default(), life);
-    let ask = async |path: &str| versions::negotiate(&http, Service::Volume, &server.url(path), &token).await;
+    let ask = async |path: &str| {
+        versions::find_out(&http, Dialect::OPENSTACK, Service::Volume, &server.url(path), &token).await
+    };
     let found = ask("/block").await.unwrap();
     assert_eq!((found.base.path(), found.max), ("/block/v3/p1", Some(Microversion(3, 71))));
     let found = ask("/v1/123").await.unwrap();
     assert_eq!((found.base.path(), found.major, found.max), ("/v1/123", 1, None));
     let error = ask("/v3/down").await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Unavailable, Outcome::Unknown));
+    // A kind of cloud that has no microversions is not asked for them.
+    let asked = server.seen().len();
+    let (url, dialect) = (server.url("/v1/827"), Dialect::RACKSPACE);
+    let found = versions::find_out(&http, dialect, Service::Volume, &url, &token).await.unwrap();
+    assert_eq!((found.base.path(), found.major, found.max), ("/v1/827", 1, None));
+    assert_eq!(server.seen().len(), asked);
 }
 
 #[tokio::test]

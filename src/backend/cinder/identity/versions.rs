@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::backend::cinder::dialect::Dialect;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Answer, Http, Method, Request, Url};
 
@@ -69,11 +70,28 @@ impl Version {
     }
 }
 
-/// Finds out how the service at the catalog's URL is to be called.
+/// Finds out how the service at the catalog's URL is to be called. A kind of cloud that has no microversions is not asked
+/// where the URL names the version: what is there need not be a document about versions.
 ///
 /// # Errors
 /// Where it cannot be asked now, or answers with nothing that can be used.
-pub(super) async fn negotiate(http: &Http, service: Service, url: &Url, token: &Token) -> Result<Endpoint> {
+pub(super) async fn find_out(
+    http: &Http,
+    dialect: &Dialect,
+    service: Service,
+    url: &Url,
+    token: &Token,
+) -> Result<Endpoint> {
+    let path = url.path().trim_end_matches('/');
+    match path.split('/').rev().find_map(version_of) {
+        Some(named) if !dialect.microversions => {
+            Ok(Endpoint { base: with_path(url, path), major: named.0, max: None })
+        }
+        _ => negotiate(http, service, url, token).await,
+    }
+}
+
+async fn negotiate(http: &Http, service: Service, url: &Url, token: &Token) -> Result<Endpoint> {
     let path = url.path().trim_end_matches('/').to_owned();
     let segments: Vec<_> = path.split('/').collect();
     let known = segments.iter().rposition(|segment| version_of(segment).is_some());

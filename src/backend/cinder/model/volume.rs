@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 
-use super::{Listed, Status, lenient};
+use super::{Listed, Status, described, lenient};
 
 /// A volume with its details (cinder/api/v3/views/volumes.py).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -36,6 +36,12 @@ pub struct Volume {
     /// Of which group it is (from 3.13).
     #[serde(default, deserialize_with = "lenient::maybe_text")]
     pub group_id: Option<String>,
+    /// For people, and for notes where a cloud keeps them there.
+    #[serde(default, alias = "display_description", deserialize_with = "lenient::maybe_text")]
+    pub description: Option<String>,
+    /// Whether it is shown although it was deleted (Cyclades).
+    #[serde(default, deserialize_with = "lenient::truth")]
+    pub deleted: bool,
     /// What was noted about it.
     #[serde(default, deserialize_with = "lenient::texts")]
     pub metadata: BTreeMap<String, String>,
@@ -76,6 +82,14 @@ impl Listed for Volume {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn is_deleted(&self) -> bool {
+        self.deleted || self.status == Status::Deleted
+    }
+
+    fn take_description(&mut self) {
+        self.metadata.extend(described::read(self.description.as_deref()));
+    }
 }
 
 /// A server that has a volume, as the volume tells it.
@@ -112,6 +126,9 @@ pub struct Snapshot {
     /// When it was cut.
     #[serde(default, deserialize_with = "lenient::time")]
     pub created_at: Option<SystemTime>,
+    /// For people, and for notes where a cloud keeps them there.
+    #[serde(default, alias = "display_description", deserialize_with = "lenient::maybe_text")]
+    pub description: Option<String>,
     /// What was noted about it.
     #[serde(default, deserialize_with = "lenient::texts")]
     pub metadata: BTreeMap<String, String>,
@@ -126,6 +143,14 @@ impl Listed for Snapshot {
 
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.status == Status::Deleted
+    }
+
+    fn take_description(&mut self) {
+        self.metadata.extend(described::read(self.description.as_deref()));
     }
 }
 
@@ -210,6 +235,9 @@ pub struct VolumeType {
     /// What a user may know of it: zones, multiattach, replication.
     #[serde(default, deserialize_with = "lenient::texts")]
     pub extra_specs: BTreeMap<String, String>,
+    /// Whether its volumes can go from server to server (Cyclades); others say nothing of it.
+    #[serde(default, rename = "SNF:detachable")]
+    pub detachable: Option<bool>,
 }
 
 impl Listed for VolumeType {

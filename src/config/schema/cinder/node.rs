@@ -2,14 +2,15 @@
 
 use super::plain;
 use crate::backend::cinder::connector::settings::{NodeSettings, Source, server};
+use crate::backend::cinder::dialect::Dialect;
 use crate::config::values;
 use crate::document::section::Section;
 
 /// Reads them; the defaults where the section is missing.
-pub(super) fn read(parent: &mut Section<'_>) -> NodeSettings {
+pub(super) fn read(parent: &mut Section<'_>, dialect: &Dialect) -> NodeSettings {
     let mut settings = NodeSettings::default();
     let Some(mut section) = parent.section("node") else { return settings };
-    settings.server = section.parsed("server", server).map(|found| found.value);
+    settings.server = section.number_or_text("server", |text| server(dialect, text)).map(|found| found.value);
     settings.zone = section.parsed("zone", plain).map(|found| found.value);
     settings.by_id = section.parsed("byId", values::absolute).map(|found| found.value);
     if let Some(found) = section.parsed("metadataUrl", plain_http) {

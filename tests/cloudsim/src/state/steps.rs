@@ -72,9 +72,14 @@ impl Cloud {
             self.tell(caller, "VOLUME", id, "VOLUME_VOLUME_003_001", text);
             return;
         }
-        self.ledger.delete(id, self.now);
         let attachments = self.attachments.iter().filter(|one| one.volume == id);
         let attachments: Vec<_> = attachments.map(|one| (one.id.clone(), one.server.clone())).collect();
+        // One that was made on a server is taken from it by its deletion, and in no other way.
+        let own = self.volumes.get(id).and_then(|volume| volume.server.clone());
+        if let Some(server) = &own {
+            self.pull(server, id);
+        }
+        self.ledger.delete(id, self.now);
         for (attachment, server) in attachments {
             self.attachments.remove(&attachment);
             if let Some(server) = server {

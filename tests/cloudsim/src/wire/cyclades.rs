@@ -18,6 +18,9 @@ use super::{Reply, identity, input};
 
 /// The disk templates whose volumes can move between servers.
 const DETACHABLE: [&str; 2] = ["ext_archipelago", "ext_vlmc"];
+/// The quota of bytes that a member of a project has, and the one that all its members have together.
+const DISK: &str = "cyclades.disk";
+const PROJECT_DISK: &str = "project cyclades.disk";
 /// Notes on a volume at most, and the longest key.
 const NOTES: usize = 10;
 const LONGEST_KEY: usize = 64;
@@ -262,9 +265,16 @@ fn create_at_once(cloud: &mut Cloud, request: &Request, wish: VolumeWish) -> Res
     id
 }
 
+/// Bytes of a project's volumes. Snapshots are kept elsewhere, and count there.
+fn used(cloud: &Cloud, project: &str) -> u64 {
+    let own = cloud.volumes.iter().filter(|one| one.project == project && !one.deleted);
+    own.map(|one| one.size << 30).sum()
+}
+
 fn afford(cloud: &Cloud, project: &str, gigabytes: u64) -> Result<()> {
-    let (used, wanted) = (cloud.usage(project, None).gigabytes << 30, gigabytes << 30);
-    match cloud.quota(project, "cyclades.disk") {
+    let (used, wanted) = (used(cloud, project), gigabytes << 30);
+    let limits = [DISK, PROJECT_DISK].map(|name| cloud.quota(project, name));
+    match limits.into_iter().flatten().min() {
         Some(limit) if used + wanted > limit => Err(Refusal::over_quota(format!(
             "Resource Limit Exceeded for your account. Limit for resource 'Disk' exceeded for your account. \
              Available: {}GB, Requested: {gigabytes}GB",
@@ -354,6 +364,9 @@ fn snapshot_view(one: &Snapshot) -> Value {
 
 fn snapshots(cloud: &mut Cloud, request: &Request, path: &[&str]) -> Result<Reply> {
     let caller = &request.caller;
+    if !cloud.config.snapshots {
+        return Err(Refusal::unsupported("Making a snapshot is not implemented."));
+    }
     match (request.method.as_str(), path) {
         ("GET", [] | ["detail"]) => {
             let own = cloud.snapshots.iter().filter(|one| one.project == caller.project);
@@ -401,12 +414,14 @@ pub(super) fn quotas(cloud: &mut Cloud, request: &mut Request) -> Reply {
 }
 
 fn quotas_of(cloud: &Cloud, project: &str) -> Reply {
-    let used = cloud.usage(project, None).gigabytes << 30;
+    let used = used(cloud, project);
     // Astakos writes the largest number for what has no limit.
-    let limit = cloud.quota(project, "cyclades.disk").unwrap_or(i64::MAX.unsigned_abs());
-    let disk = json!({"usage": used, "limit": limit, "pending": 0, "project_usage": used, "project_limit": limit,
-        "project_pending": 0});
+    let none = i64::MAX.unsigned_abs();
+    let limit = cloud.quota(project, DISK);
+    let of_project = cloud.quota(project, PROJECT_DISK).or(limit).unwrap_or(none);
+    let disk = json!({"usage": used, "limit": limit.unwrap_or(none), "pending": 0, "project_usage": used,
+        "project_limit": of_project, "project_pending": 0});
     let mut all = Map::new();
-    all.insert(project.to_owned(), json!({"cyclades.disk": disk}));
+    all.insert(project.to_owned(), json!({DISK: disk}));
     Reply::json(200, &Value::Object(all))
 }

@@ -184,7 +184,7 @@ async fn an_attach_that_fails_may_lose_the_volume() {
 
 #[tokio::test]
 async fn quotas_and_snapshots_are_told_in_their_own_way() {
-    let (_sim, caller, server) = start().await;
+    let (sim, caller, server) = start().await;
     let id = volume(&caller).await;
     let quotas = caller.get("/account/v1.0/quotas").await.body;
     let disk = &quotas.as_object().unwrap().values().next().unwrap()["cyclades.disk"];
@@ -202,4 +202,21 @@ async fn quotas_and_snapshots_are_told_in_their_own_way() {
     let path = format!("/volume/v2.0/snapshots/{}", answer.text("/snapshot/id"));
     let done = caller.until(&path, "/snapshot/status", "AVAILABLE").await;
     assert_eq!(done.body["snapshot"]["os-extended-snapshot-attribute:progress"], "100%");
+    let quotas = caller.get("/account/v1.0/quotas").await.body;
+    let disk = &quotas.as_object().unwrap().values().next().unwrap()["cyclades.disk"];
+    assert_eq!(disk["usage"].as_u64(), Some(10 << 30), "a snapshot is no disk");
+    sim.cloud().config.snapshots = false;
+    assert_eq!(caller.get("/volume/v2.0/snapshots").await.fault().0, "notImplemented");
+}
+
+#[tokio::test]
+async fn a_project_may_have_less_than_its_member() {
+    let (sim, caller, _) = start().await;
+    sim.cloud().config.projects[0].quotas.insert("project cyclades.disk".to_owned(), 15 << 30);
+    volume(&caller).await;
+    let quotas = caller.get("/account/v1.0/quotas").await.body;
+    let disk = &quotas.as_object().unwrap().values().next().unwrap()["cyclades.disk"];
+    assert_eq!((disk["limit"].as_u64(), disk["project_limit"].as_u64()), (Some(100 << 30), Some(15 << 30)));
+    let answer = create(&caller, json!({"display_name": "a", "size": 6, "volume_type": 1})).await;
+    assert_eq!((answer.status, answer.fault().0), (413, "overLimit"));
 }
