@@ -152,6 +152,8 @@ pub struct Overrides {
     pub node_name: Option<String>,
     /// `--kubelet-dir`.
     pub kubelet_dir: Option<String>,
+    /// `--server-id`, each `<back end>=<id>`.
+    pub server_ids: Vec<String>,
 }
 
 /// What the settings may learn from outside the file.

@@ -1,3 +1,5 @@
+mod server_id;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -257,6 +259,7 @@ fn options_stand_above_the_file_and_the_file_above_the_environment() {
         log_level: Some("trace".to_owned()),
         http: Some("off".to_owned()),
         kubelet_dir: Some("/option".to_owned()),
+        server_ids: Vec::new(),
     };
     assert_eq!(read(&file, &overrides), pair("/option", "option"));
     let config = parse("f.yaml", file.as_bytes(), &overrides, &environment).unwrap();
