@@ -129,9 +129,11 @@ openstack-up: ## Starts a real OpenStack (Keystone, Cinder, Nova, Glance, Placem
 	tests/openstack/up.sh
 	tests/openstack/smoke.sh
 
+# Six servers: two tests at once, of which each wants three at most.
 test-openstack: setup-go openstack-up release ## The tests that need a real OpenStack, and csi-sanity on it (root)
-	servers=$$(tests/openstack/servers.sh 3 | paste -sd,) && export FAIRLEAD_OPENSTACK_SERVER=$$servers && \
-	  $(CARGO) test --locked --all-features --test openstack && \
+	servers=$$(tests/openstack/servers.sh 6 | paste -sd,) && export FAIRLEAD_OPENSTACK_SERVER=$$servers && \
+	  $(CARGO) test --locked --all-features --test openstack --test differential && \
+	  FAIRLEAD_OPENSTACK_FAULTS=1 $(CARGO) test --locked --all-features --test openstack -- --test-threads 1 a_volume_that_ && \
 	  tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead cinder
 
 openstack-down: ## Stops it; nothing is left running or attached (root)
