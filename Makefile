@@ -7,6 +7,8 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
 BASE ?= debian:bookworm-slim
+# What csi-sanity runs on without a real cloud.
+SANITY ?= file openstack
 # Of the last commit: with it, and with the same base and packages, the same sources give the same image. For the image
 # alone: crates with C in them are compiled anew when the time changes, and so is all that depends on them.
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -58,8 +60,10 @@ chart: chart-tools ## Checks the Helm chart without a cluster: Helm 3 and 4, ref
 manifests: chart-tools ## Writes manifests/, the chart's README and the recorded templates anew
 	UPDATE=1 $(CARGO) test --locked --all-features --test chart
 
-sanity: setup-go release ## csi-sanity for mount and block volumes
-	tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead
+# The simulated cloud is built like the tests, which build it anyway.
+sanity: setup-go release ## csi-sanity for mount and block volumes, on files and on simulated clouds (root)
+	$(CARGO) build --locked --workspace --all-features --bin cloudsim
+	FAIRLEAD_CLOUDSIM=$(TARGET)/debug/cloudsim tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead $(SANITY)
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
