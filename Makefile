@@ -46,7 +46,7 @@ $(DENY):
 	$(CARGO) install --locked --root $(dir $(patsubst %/,%,$(dir $@))) --version $(DENY_VERSION) cargo-deny
 
 unit: setup-test ## All of the project's own tests, on real loop devices and mounts
-	tests/leaks.sh $(CARGO) test --locked --workspace --all-features
+	tests/leaks.sh tests/secrets.sh $(CARGO) test --locked --workspace --all-features
 
 test-vm: setup-vm ## Tests the node in a virtual machine: disks that come late, grow, go and come back
 	tests/leaks.sh $(CARGO) test --locked --test vm
@@ -63,7 +63,7 @@ manifests: chart-tools ## Writes manifests/, the chart's README and the recorded
 # The simulated cloud is built like the tests, which build it anyway.
 sanity: setup-go release ## csi-sanity for mount and block volumes, on files and on simulated clouds (root)
 	$(CARGO) build --locked --workspace --all-features --bin cloudsim
-	FAIRLEAD_CLOUDSIM=$(TARGET)/debug/cloudsim tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead $(SANITY)
+	FAIRLEAD_CLOUDSIM=$(TARGET)/debug/cloudsim tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/release/fairlead $(SANITY)
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
@@ -136,9 +136,9 @@ openstack-up: ## Starts a real OpenStack (Keystone, Cinder, Nova, Glance, Placem
 # Six servers: two tests at once, of which each wants three at most.
 test-openstack: setup-go openstack-up release ## The tests that need a real OpenStack, and csi-sanity on it (root)
 	servers=$$(tests/openstack/servers.sh 6 | paste -sd,) && export FAIRLEAD_OPENSTACK_SERVER=$$servers && \
-	  $(CARGO) test --locked --all-features --test openstack --test differential && \
+	  tests/secrets.sh $(CARGO) test --locked --all-features --test openstack --test differential && \
 	  FAIRLEAD_OPENSTACK_FAULTS=1 $(CARGO) test --locked --all-features --test openstack -- --test-threads 1 a_volume_that_ && \
-	  tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead cinder
+	  tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/release/fairlead cinder
 
 openstack-down: ## Stops it; nothing is left running or attached (root)
 	tests/openstack/down.sh

@@ -102,6 +102,8 @@ EOF
     failed=1
   fi
   end "the driver"
+  # For those who look through all logs.
+  [[ ! ${FAIRLEAD_TEST_LOGS:-} ]] || cp "$run/driver.log" "$FAIRLEAD_TEST_LOGS/sanity-$backend-$kind"
   if ((${#PIDS[@]} > clouds)); then
     end "the cloud"
     cat "$run/cloud.log" >&2

@@ -11,6 +11,8 @@
 
 #[path = "common/cinder.rs"]
 mod cinder;
+#[path = "common/logs.rs"]
+mod logs;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +33,7 @@ use cinder::{available, until};
 
 /// A cloud, and a client of its project csi.
 async fn start(config: Config) -> (Sim, TempDir, Client) {
+    logs::record("cinder_sim");
     let sim = Sim::start(config).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let client = client(&sim, &directory, "csi");
