@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # csi-sanity against a real `fairlead all`, for mount and for block, on these back ends:
 #   file        image files in a directory
-#   openstack   `cinder` on a simulated cloud (tests/cloudsim; FAIRLEAD_CLOUDSIM: its binary)
+#   openstack, rackspace, cyclades
+#               `cinder` on a simulated cloud of that kind (tests/cloudsim; FAIRLEAD_CLOUDSIM: its binary)
 #   cinder      `cinder` on a real OpenStack (FAIRLEAD_OPENSTACK: the directory with its clouds.yaml and the disks of its
 #               servers; FAIRLEAD_OPENSTACK_SERVER: the server that this machine is taken for)
 # A simulated cloud judges the end, too: a volume that two servers had, or that is left, is a failure.
@@ -25,23 +26,33 @@ fi
 settings() {
   case $1 in
     file) echo "{kind: file, directory: $2/volumes, limits: {perServer: 8}}" ;;
-    openstack) cinder "$2/cloud" "$(sed -n 3p "$2/cloud.out")" ;;
     cinder)
       local server=${FAIRLEAD_OPENSTACK_SERVER:-}
       [[ $server ]] || { echo "FAIRLEAD_OPENSTACK_SERVER names no server" >&2; return 1; }
-      cinder "${FAIRLEAD_OPENSTACK:-$cache/openstack/run}" "${server%%,*}"
+      cinder openstack "${FAIRLEAD_OPENSTACK:-$cache/openstack/run}" "${server%%,*}"
       ;;
+    # The third line that a simulated cloud tells is its server.
+    openstack | rackspace | cyclades) cinder "$1" "$2/cloud" "$(sed -n 3p "$2/cloud.out")" ;;
     *) echo "there is no back end $1" >&2; return 1 ;;
   esac
 }
 
-# cinder DIRECTORY SERVER [KEYS]: of a cloud whose clouds.yaml and disks are in this directory.
+# cinder DIALECT DIRECTORY SERVER: of a cloud whose clouds.yaml and disks are in this directory.
 cinder() {
-  printf '{kind: cinder, cloudsFile: %s, cloud: csi, clusterId: sanity-%s, namePrefix: sanity-, ' \
-    "$1/clouds.yaml" "$(date +%s%N)"
   # The volumes of csi-sanity are written by nobody while it cuts a group of them.
-  printf 'consistentGroupTypes: [default-group], limits: {perServer: 8}, node: {server: %s, zone: nova, byId: %s}%s}' \
-    "$2" "$1/nodes/$2" "${3:-}"
+  local keys='consistentGroupTypes: [default-group]' node=', zone: nova'
+  [[ $1 == openstack ]] || { keys="dialect: $1" node=''; }
+  printf '{kind: cinder, cloudsFile: %s, cloud: csi, clusterId: sanity-%s, namePrefix: sanity-, %s, ' \
+    "$2/clouds.yaml" "$(date +%s%N)" "$keys"
+  printf 'limits: {perServer: 8}, node: {server: %s, byId: %s%s}}' "$3" "$2/nodes/$3" "$node"
+}
+
+# The bytes of a volume that a back end can make.
+size() {
+  case $1 in
+    rackspace) echo $((75 << 30)) ;;
+    *) echo $((1 << 30)) ;;
+  esac
 }
 
 has_lines() { (($(wc -l <"$2") >= $1)); }
@@ -49,12 +60,11 @@ has_lines() { (($(wc -l <"$2") >= $1)); }
 # Starts the simulated cloud that a back end needs, if it needs one.
 start_cloud() {
   case $1 in
-    openstack)
+    openstack | rackspace | cyclades)
       mkdir "$2/cloud"
       "${FAIRLEAD_CLOUDSIM:?names no binary of the simulated cloud}" --dialect "$1" --servers 1 --home "$2/cloud" \
         >"$2/cloud.out" 2>"$2/cloud.log" &
       PIDS+=($!)
-      # Its third line is its server.
       wait_for 10 has_lines 3 "$2/cloud.out"
       ;;
   esac
@@ -86,7 +96,7 @@ EOF
   PIDS+=($!)
   wait_for 10 test -S "$run/csi.sock"
   "$sanity" -csi.endpoint "unix://$run/csi.sock" -csi.mountdir "$run/target" -csi.stagingdir "$run/staging" \
-    -csi.testvolumeaccesstype "$kind" -csi.testvolumesize 1073741824 -csi.testnodevolumeattachlimit \
+    -csi.testvolumeaccesstype "$kind" -csi.testvolumesize "$(size "$backend")" -csi.testnodevolumeattachlimit \
     -ginkgo.junit-report "$run/junit.xml" -ginkgo.no-color >"$run/sanity.log" 2>&1 || status=$?
   grep -E '^Ran |^(SUCCESS|FAIL)!' "$run/sanity.log" | sed "s/^/csi-sanity $backend $kind: /" || tail -n 40 "$run/sanity.log"
   if ((status)); then
