@@ -22,17 +22,21 @@ if [[ ! -x $sanity ]]; then
   (cd "$here" && go build -o "$sanity" github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity)
 fi
 
-# The settings of a back end, whose own files are in a directory.
+# The server that this machine is taken for, where a back end has such.
+server() {
+  case $1 in
+    cinder) echo "${FAIRLEAD_OPENSTACK_SERVER%%,*}" ;;
+    # The third line that a simulated cloud tells.
+    openstack | rackspace | cyclades) sed -n 3p "$2/cloud.out" ;;
+  esac
+}
+
+# settings BACKEND DIRECTORY SERVER: of a back end whose own files are in this directory.
 settings() {
   case $1 in
     file) echo "{kind: file, directory: $2/volumes, limits: {perServer: 8}}" ;;
-    cinder)
-      local server=${FAIRLEAD_OPENSTACK_SERVER:-}
-      [[ $server ]] || { echo "FAIRLEAD_OPENSTACK_SERVER names no server" >&2; return 1; }
-      cinder openstack "${FAIRLEAD_OPENSTACK:-$cache/openstack/run}" "${server%%,*}"
-      ;;
-    # The third line that a simulated cloud tells is its server.
-    openstack | rackspace | cyclades) cinder "$1" "$2/cloud" "$(sed -n 3p "$2/cloud.out")" ;;
+    cinder) cinder openstack "${FAIRLEAD_OPENSTACK:-$cache/openstack/run}" "$3" ;;
+    openstack | rackspace | cyclades) cinder "$1" "$2/cloud" "$3" ;;
     *) echo "there is no back end $1" >&2; return 1 ;;
   esac
 }
@@ -44,7 +48,7 @@ cinder() {
   [[ $1 == openstack ]] || { keys="dialect: $1" node=''; }
   printf '{kind: cinder, cloudsFile: %s, cloud: csi, clusterId: sanity-%s, namePrefix: sanity-, %s, ' \
     "$2/clouds.yaml" "$(date +%s%N)" "$keys"
-  printf 'limits: {perServer: 8}, node: {server: %s, byId: %s%s}}' "$3" "$2/nodes/$3" "$node"
+  printf 'limits: {perServer: 8}, node: {byId: %s%s}}' "$2/nodes/$3" "$node"
 }
 
 # The bytes of a volume that a back end can make.
@@ -79,10 +83,11 @@ end() {
 
 # one BACKEND KIND
 one() {
-  local backend=$1 kind=$2 run=$WORK/$1-$2 clouds=${#PIDS[@]} began=$SECONDS settings status=0
+  local backend=$1 kind=$2 run=$WORK/$1-$2 clouds=${#PIDS[@]} began=$SECONDS server settings status=0
   mkdir -p "$run/volumes"
   start_cloud "$backend" "$run"
-  settings=$(settings "$backend" "$run")
+  server=$(server "$backend" "$run")
+  settings=$(settings "$backend" "$run" "$server")
   cat >"$run/config.yaml" <<EOF
 endpoint: unix://$run/csi.sock
 http: off
@@ -92,7 +97,7 @@ node:
 backends:
   here: $settings
 EOF
-  "$driver" all --config "$run/config.yaml" 2>"$run/driver.log" &
+  "$driver" all --config "$run/config.yaml" ${server:+--server-id "here=$server"} 2>"$run/driver.log" &
   PIDS+=($!)
   wait_for 10 test -S "$run/csi.sock"
   "$sanity" -csi.endpoint "unix://$run/csi.sock" -csi.mountdir "$run/target" -csi.stagingdir "$run/staging" \
@@ -121,6 +126,9 @@ EOF
   echo "csi-sanity $backend $kind: $(wc -l <"$run/skipped") skipped, each with its reason in csi-sanity/skips.txt;" \
     "$((SECONDS - began)) s"
 }
+
+[[ " ${backends[*]} " != *" cinder "* || ${FAIRLEAD_OPENSTACK_SERVER:-} ]] ||
+  { echo "FAIRLEAD_OPENSTACK_SERVER names no server" >&2; exit 1; }
 
 work_dir
 failed=0
