@@ -102,7 +102,11 @@ EOF
   wait_for 10 test -S "$run/csi.sock"
   "$sanity" -csi.endpoint "unix://$run/csi.sock" -csi.mountdir "$run/target" -csi.stagingdir "$run/staging" \
     -csi.testvolumeaccesstype "$kind" -csi.testvolumesize "$(size "$backend")" -csi.testnodevolumeattachlimit \
-    -ginkgo.junit-report "$run/junit.xml" -ginkgo.no-color >"$run/sanity.log" 2>&1 || status=$?
+    -ginkgo.junit-report "$run/junit.xml" -ginkgo.no-color >"$run/sanity.log" 2>&1 &
+  PIDS+=($!)
+  # So that a signal is heard meanwhile.
+  wait "${PIDS[-1]}" || status=$?
+  unset 'PIDS[-1]'
   grep -E '^Ran |^(SUCCESS|FAIL)!' "$run/sanity.log" | sed "s/^/csi-sanity $backend $kind: /" || tail -n 40 "$run/sanity.log"
   if ((status)); then
     cat "$run/sanity.log"
@@ -130,11 +134,31 @@ EOF
 [[ " ${backends[*]} " != *" cinder "* || ${FAIRLEAD_OPENSTACK_SERVER:-} ]] ||
   { echo "FAIRLEAD_OPENSTACK_SERVER names no server" >&2; exit 1; }
 
+# The same in a process of its own, which takes its own processes along when it ends.
+alone() {
+  PIDS=()
+  # None is left where all went well. Else nobody waits for their orderly end: what they mounted and attached, clean_up finds.
+  trap 'kill -KILL "${PIDS[@]}" 2>/dev/null && wait || true' EXIT
+  trap 'exit 143' INT TERM
+  failed=0
+  one "$@"
+  exit "$failed"
+}
+
+# All at once: most of the time is waiting for a cloud.
 work_dir
-failed=0
+runs=()
 for backend in "${backends[@]:-file}"; do
   for kind in mount block; do
-    one "$backend" "$kind"
+    (alone "$backend" "$kind") >"$WORK/$backend-$kind.out" 2>&1 &
+    PIDS+=($!)
+    runs+=("$backend-$kind")
   done
 done
-exit "$failed"
+status=0
+for at in "${!runs[@]}"; do
+  wait "${PIDS[at]}" || status=1
+  cat "$WORK/${runs[at]}.out"
+done
+PIDS=()
+exit "$status"
