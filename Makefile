@@ -60,10 +60,10 @@ chart: chart-tools ## Checks the Helm chart without a cluster: Helm 3 and 4, ref
 manifests: chart-tools ## Writes manifests/, the chart's README and the recorded templates anew
 	UPDATE=1 $(CARGO) test --locked --all-features --test chart
 
-# The simulated cloud is built like the tests, which build it anyway.
-sanity: setup-go release ## csi-sanity for mount and block volumes, on files and on simulated clouds (root)
-	$(CARGO) build --locked --workspace --all-features --bin cloudsim
-	FAIRLEAD_CLOUDSIM=$(TARGET)/debug/cloudsim tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/release/fairlead $(SANITY)
+# With the tests' own builds: a release takes minutes, and `make e2e` tests that one.
+sanity: setup-go ## csi-sanity for mount and block volumes, on files and on simulated clouds (root)
+	$(CARGO) test --locked --workspace --all-features --test process --test dialects --no-run
+	FAIRLEAD_CLOUDSIM=$(TARGET)/debug/cloudsim tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/debug/fairlead $(SANITY)
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
@@ -134,11 +134,11 @@ openstack-up: ## Starts a real OpenStack (Keystone, Cinder, Nova, Glance, Placem
 	tests/openstack/smoke.sh
 
 # Six servers: two tests at once, of which each wants three at most.
-test-openstack: setup-go openstack-up release ## The tests that need a real OpenStack, and csi-sanity on it (root)
+test-openstack: setup-go openstack-up ## The tests that need a real OpenStack, and csi-sanity on it (root)
 	servers=$$(tests/openstack/servers.sh 6 | paste -sd,) && export FAIRLEAD_OPENSTACK_SERVER=$$servers && \
 	  tests/secrets.sh $(CARGO) test --locked --all-features --test openstack --test differential && \
 	  FAIRLEAD_OPENSTACK_FAULTS=1 $(CARGO) test --locked --all-features --test openstack -- --test-threads 1 a_volume_that_ && \
-	  tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/release/fairlead cinder
+	  tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/debug/fairlead cinder
 
 openstack-down: ## Stops it; nothing is left running or attached (root)
 	tests/openstack/down.sh

@@ -64,13 +64,17 @@ impl Calls {
     }
 }
 
-/// Reads the logs of all the driver's pods from `start` on.
-pub async fn read(client: &Client, driver: &str, start: SystemTime) -> Vec<Calls> {
+/// Reads the logs of all the driver's pods from `start` on; `None` where it is another driver.
+pub async fn read(client: &Client, driver: &str, start: SystemTime) -> Option<Vec<Calls>> {
     let chosen = ListParams::default()
         .labels(&format!("app.kubernetes.io/name=fairlead,fairlead.dev/driver={driver}"));
     let since = i64::try_from(start.elapsed().unwrap().as_secs() + 1).unwrap();
+    let pods = Api::<Pod>::all(client.clone()).list(&chosen).await.unwrap();
+    if pods.items.is_empty() {
+        return None;
+    }
     let mut calls: Vec<Calls> = Vec::new();
-    for pod in Api::<Pod>::all(client.clone()).list(&chosen).await.unwrap() {
+    for pod in pods {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap());
         let wanted = LogParams {
             container: Some("fairlead".into()),
@@ -102,5 +106,5 @@ pub async fn read(client: &Client, driver: &str, start: SystemTime) -> Vec<Calls
             calls[at].add(&rpc, Call { begin: end - Duration::from_secs_f64(seconds), end });
         }
     }
-    calls
+    Some(calls)
 }
