@@ -137,7 +137,7 @@ openstack-up: ## Starts a real OpenStack (Keystone, Cinder, Nova, Glance, Placem
 test-openstack: setup-go openstack-up ## The tests that need a real OpenStack, and csi-sanity on it (root)
 	servers=$$(tests/openstack/servers.sh 6 | paste -sd,) && export FAIRLEAD_OPENSTACK_SERVER=$$servers && \
 	  tests/secrets.sh $(CARGO) test --locked --all-features --test openstack --test differential && \
-	  FAIRLEAD_OPENSTACK_FAULTS=1 $(CARGO) test --locked --all-features --test openstack -- --test-threads 1 a_volume_that_ && \
+	  FAIRLEAD_OPENSTACK_FAULTS=1 tests/secrets.sh $(CARGO) test --locked --all-features --test openstack -- --test-threads 1 a_volume_that_ && \
 	  tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/debug/fairlead cinder
 
 openstack-down: ## Stops it; nothing is left running or attached (root)

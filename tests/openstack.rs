@@ -117,6 +117,7 @@ macro_rules! trials {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    driver::logs::record("openstack");
     let cloud = cloud();
     let there = reachable(&cloud.directory);
     if let Err(why) = &there {

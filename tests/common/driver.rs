@@ -10,7 +10,7 @@
 )]
 
 #[path = "logs.rs"]
-mod logs;
+pub mod logs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
