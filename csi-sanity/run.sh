@@ -4,7 +4,7 @@
 #   openstack, rackspace, cyclades
 #               `cinder` on a simulated cloud of that kind (tests/cloudsim; FAIRLEAD_CLOUDSIM: its binary)
 #   cinder      `cinder` on a real OpenStack (FAIRLEAD_OPENSTACK: the directory with its clouds.yaml and the disks of its
-#               servers; FAIRLEAD_OPENSTACK_SERVER: the server that this machine is taken for)
+#               servers; FAIRLEAD_OPENSTACK_SERVER: two servers, joined by a comma, that this machine is taken for)
 # A simulated cloud judges the end, too: a volume that two servers had, or that is left, is a failure.
 # Every skipped case must stand in skips.txt with its reason, and every line there must be a case that was skipped.
 # usage: csi-sanity/run.sh FAIRLEAD_BINARY [BACKEND...]
@@ -22,10 +22,11 @@ if [[ ! -x $sanity ]]; then
   (cd "$here" && go build -o "$sanity" github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity)
 fi
 
-# The server that this machine is taken for, where a back end has such.
+# server BACKEND DIRECTORY KIND: the one that this machine is taken for, where a back end has such.
 server() {
   case $1 in
-    cinder) echo "${FAIRLEAD_OPENSTACK_SERVER%%,*}" ;;
+    # One for each run: what another one attaches meanwhile counts against its cap.
+    cinder) cut -d, -f"$([[ $3 == mount ]] && echo 1 || echo 2)" <<<"$FAIRLEAD_OPENSTACK_SERVER" ;;
     # The third line that a simulated cloud tells.
     openstack | rackspace | cyclades) sed -n 3p "$2/cloud.out" ;;
   esac
@@ -86,7 +87,7 @@ one() {
   local backend=$1 kind=$2 run=$WORK/$1-$2 clouds=${#PIDS[@]} began=$SECONDS server settings status=0
   mkdir -p "$run/volumes"
   start_cloud "$backend" "$run"
-  server=$(server "$backend" "$run")
+  server=$(server "$backend" "$run" "$kind")
   settings=$(settings "$backend" "$run" "$server")
   cat >"$run/config.yaml" <<EOF
 endpoint: unix://$run/csi.sock
@@ -131,8 +132,8 @@ EOF
     "$((SECONDS - began)) s"
 }
 
-[[ " ${backends[*]} " != *" cinder "* || ${FAIRLEAD_OPENSTACK_SERVER:-} ]] ||
-  { echo "FAIRLEAD_OPENSTACK_SERVER names no server" >&2; exit 1; }
+[[ " ${backends[*]} " != *" cinder "* || ${FAIRLEAD_OPENSTACK_SERVER:-} == ?*,?* ]] ||
+  { echo "FAIRLEAD_OPENSTACK_SERVER does not name two servers" >&2; exit 1; }
 
 # The same in a process of its own, which takes its own processes along when it ends.
 alone() {
