@@ -7,6 +7,8 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
 BASE ?= debian:bookworm-slim
+# What csi-sanity runs on without a real cloud.
+SANITY ?= file openstack
 # Of the last commit: with it, and with the same base and packages, the same sources give the same image. For the image
 # alone: crates with C in them are compiled anew when the time changes, and so is all that depends on them.
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -44,7 +46,7 @@ $(DENY):
 	$(CARGO) install --locked --root $(dir $(patsubst %/,%,$(dir $@))) --version $(DENY_VERSION) cargo-deny
 
 unit: setup-test ## All of the project's own tests, on real loop devices and mounts
-	tests/leaks.sh $(CARGO) test --locked --workspace --all-features
+	tests/leaks.sh tests/secrets.sh $(CARGO) test --locked --workspace --all-features
 
 test-vm: setup-vm ## Tests the node in a virtual machine: disks that come late, grow, go and come back
 	tests/leaks.sh $(CARGO) test --locked --test vm
@@ -58,10 +60,10 @@ chart: chart-tools ## Checks the Helm chart without a cluster: Helm 3 and 4, ref
 manifests: chart-tools ## Writes manifests/, the chart's README and the recorded templates anew
 	UPDATE=1 $(CARGO) test --locked --all-features --test chart
 
-# With the tests' own build of the driver: a release takes minutes, and `make e2e` tests that one.
-sanity: setup-go ## csi-sanity for mount and block volumes
-	$(CARGO) test --locked --workspace --all-features --test process --no-run
-	tests/leaks.sh csi-sanity/run.sh $(TARGET)/debug/fairlead
+# With the tests' own builds: a release takes minutes, and `make e2e` tests that one.
+sanity: setup-go ## csi-sanity for mount and block volumes, on files and on simulated clouds (root)
+	$(CARGO) test --locked --workspace --all-features --test process --test dialects --no-run
+	FAIRLEAD_CLOUDSIM=$(TARGET)/debug/cloudsim tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/debug/fairlead $(SANITY)
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
@@ -131,10 +133,12 @@ openstack-up: ## Starts a real OpenStack (Keystone, Cinder, Nova, Glance, Placem
 	tests/openstack/up.sh
 	tests/openstack/smoke.sh
 
-test-openstack: setup-go openstack-up release ## The tests that need a real OpenStack, and csi-sanity on it (root)
-	servers=$$(tests/openstack/servers.sh 3 | paste -sd,) && export FAIRLEAD_OPENSTACK_SERVER=$$servers && \
-	  $(CARGO) test --locked --all-features --test openstack && \
-	  tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead cinder
+# Six servers: two tests at once, of which each wants three at most.
+test-openstack: setup-go openstack-up ## The tests that need a real OpenStack, and csi-sanity on it (root)
+	servers=$$(tests/openstack/servers.sh 6 | paste -sd,) && export FAIRLEAD_OPENSTACK_SERVER=$$servers && \
+	  tests/secrets.sh $(CARGO) test --locked --all-features --test openstack --test differential && \
+	  FAIRLEAD_OPENSTACK_FAULTS=1 tests/secrets.sh $(CARGO) test --locked --all-features --test openstack -- --test-threads 1 a_volume_that_ && \
+	  tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/debug/fairlead cinder
 
 openstack-down: ## Stops it; nothing is left running or attached (root)
 	tests/openstack/down.sh

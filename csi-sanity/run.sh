@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# csi-sanity against a real `fairlead all`, for mount and for block, on the back end `file`, or on `cinder` with a real
-# OpenStack (FAIRLEAD_OPENSTACK: the directory with its clouds.yaml and the disks of its servers; FAIRLEAD_OPENSTACK_SERVER:
-# the server that this machine is taken for).
+# csi-sanity against a real `fairlead all`, for mount and for block, on these back ends:
+#   file        image files in a directory
+#   openstack, rackspace, cyclades
+#               `cinder` on a simulated cloud of that kind (tests/cloudsim; FAIRLEAD_CLOUDSIM: its binary)
+#   cinder      `cinder` on a real OpenStack (FAIRLEAD_OPENSTACK: the directory with its clouds.yaml and the disks of its
+#               servers; FAIRLEAD_OPENSTACK_SERVER: two servers, joined by a comma, that this machine is taken for)
+# A simulated cloud judges the end, too: a volume that two servers had, or that is left, is a failure.
 # Every skipped case must stand in skips.txt with its reason, and every line there must be a case that was skipped.
-# usage: csi-sanity/run.sh FAIRLEAD_BINARY [file|cinder]
+# usage: csi-sanity/run.sh FAIRLEAD_BINARY [BACKEND...]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../tests/lib.sh
 . "$here/../tests/lib.sh"
 driver=$(realpath "$1")
-backend=${2:-file}
+backends=("${@:2}")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairlead
 mkdir -p "$cache"
 sanity=$cache/csi-sanity-$(sha256sum "$here/go.sum" | cut -c1-16)
@@ -18,30 +22,73 @@ if [[ ! -x $sanity ]]; then
   (cd "$here" && go build -o "$sanity" github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity)
 fi
 
-# The settings of the back end, whose own files are in a directory.
-settings() {
-  local cloud=${FAIRLEAD_OPENSTACK:-$cache/openstack/run} server=${FAIRLEAD_OPENSTACK_SERVER:-}
-  server=${server%%,*}
-  case $backend in
-    file) echo "{kind: file, directory: $1/volumes, limits: {perServer: 8}}" ;;
-    cinder)
-      [[ $server ]] || { echo "FAIRLEAD_OPENSTACK_SERVER names no server" >&2; return 1; }
-      printf '{kind: cinder, cloudsFile: %s, cloud: csi, clusterId: sanity-%s, namePrefix: sanity-, ' \
-        "$cloud/clouds.yaml" "$(date +%s%N)"
-      # The volumes of csi-sanity are written by nobody while it cuts a group of them.
-      printf 'consistentGroupTypes: [default-group], limits: {perServer: 8}, node: {server: %s, zone: nova, byId: %s}}' \
-        "$server" "$cloud/nodes/$server"
-      ;;
-    *) echo "there is no back end $backend" >&2; return 1 ;;
+# server BACKEND DIRECTORY KIND: the one that this machine is taken for, where a back end has such.
+server() {
+  case $1 in
+    # One for each run: what another one attaches meanwhile counts against its cap.
+    cinder) cut -d, -f"$([[ $3 == mount ]] && echo 1 || echo 2)" <<<"$FAIRLEAD_OPENSTACK_SERVER" ;;
+    # The third line that a simulated cloud tells.
+    openstack | rackspace | cyclades) sed -n 3p "$2/cloud.out" ;;
   esac
 }
 
-work_dir
-failed=0
-for kind in mount block; do
-  run=$WORK/$kind
+# settings BACKEND DIRECTORY SERVER: of a back end whose own files are in this directory.
+settings() {
+  case $1 in
+    file) echo "{kind: file, directory: $2/volumes, limits: {perServer: 8}}" ;;
+    cinder) cinder openstack "${FAIRLEAD_OPENSTACK:-$cache/openstack/run}" "$3" ;;
+    openstack | rackspace | cyclades) cinder "$1" "$2/cloud" "$3" ;;
+    *) echo "there is no back end $1" >&2; return 1 ;;
+  esac
+}
+
+# cinder DIALECT DIRECTORY SERVER: of a cloud whose clouds.yaml and disks are in this directory.
+cinder() {
+  # The volumes of csi-sanity are written by nobody while it cuts a group of them.
+  local keys='consistentGroupTypes: [default-group]' node=', zone: nova'
+  [[ $1 == openstack ]] || { keys="dialect: $1" node=''; }
+  printf '{kind: cinder, cloudsFile: %s, cloud: csi, clusterId: sanity-%s, namePrefix: sanity-, %s, ' \
+    "$2/clouds.yaml" "$(date +%s%N)" "$keys"
+  printf 'limits: {perServer: 8}, node: {byId: %s%s}}' "$2/nodes/$3" "$node"
+}
+
+# The bytes of a volume that a back end can make.
+size() {
+  case $1 in
+    rackspace) echo $((75 << 30)) ;;
+    *) echo $((1 << 30)) ;;
+  esac
+}
+
+has_lines() { (($(wc -l <"$2") >= $1)); }
+
+# Starts the simulated cloud that a back end needs, if it needs one.
+start_cloud() {
+  case $1 in
+    openstack | rackspace | cyclades)
+      mkdir "$2/cloud"
+      "${FAIRLEAD_CLOUDSIM:?names no binary of the simulated cloud}" --dialect "$1" --servers 1 --home "$2/cloud" \
+        >"$2/cloud.out" 2>"$2/cloud.log" &
+      PIDS+=($!)
+      wait_for 10 has_lines 3 "$2/cloud.out"
+      ;;
+  esac
+}
+
+# Ends the process that was started last, which must end in order.
+end() {
+  kill "${PIDS[-1]}"
+  wait "${PIDS[-1]}" || { echo "$1 ended with status $?" >&2; failed=1; }
+  unset 'PIDS[-1]'
+}
+
+# one BACKEND KIND
+one() {
+  local backend=$1 kind=$2 run=$WORK/$1-$2 clouds=${#PIDS[@]} began=$SECONDS server settings status=0
   mkdir -p "$run/volumes"
-  settings=$(settings "$run")
+  start_cloud "$backend" "$run"
+  server=$(server "$backend" "$run" "$kind")
+  settings=$(settings "$backend" "$run" "$server")
   cat >"$run/config.yaml" <<EOF
 endpoint: unix://$run/csi.sock
 http: off
@@ -51,13 +98,16 @@ node:
 backends:
   here: $settings
 EOF
-  "$driver" all --config "$run/config.yaml" 2>"$run/driver.log" &
+  "$driver" all --config "$run/config.yaml" ${server:+--server-id "here=$server"} 2>"$run/driver.log" &
   PIDS+=($!)
   wait_for 10 test -S "$run/csi.sock"
-  status=0
   "$sanity" -csi.endpoint "unix://$run/csi.sock" -csi.mountdir "$run/target" -csi.stagingdir "$run/staging" \
-    -csi.testvolumeaccesstype "$kind" -csi.testvolumesize 1073741824 -csi.testnodevolumeattachlimit \
-    -ginkgo.junit-report "$run/junit.xml" -ginkgo.no-color >"$run/sanity.log" 2>&1 || status=$?
+    -csi.testvolumeaccesstype "$kind" -csi.testvolumesize "$(size "$backend")" -csi.testnodevolumeattachlimit \
+    -ginkgo.junit-report "$run/junit.xml" -ginkgo.no-color >"$run/sanity.log" 2>&1 &
+  PIDS+=($!)
+  # So that a signal is heard meanwhile.
+  wait "${PIDS[-1]}" || status=$?
+  unset 'PIDS[-1]'
   grep -E '^Ran |^(SUCCESS|FAIL)!' "$run/sanity.log" | sed "s/^/csi-sanity $backend $kind: /" || tail -n 40 "$run/sanity.log"
   if ((status)); then
     cat "$run/sanity.log"
@@ -66,15 +116,50 @@ EOF
   # One name a line; a container's skip stands for its cases by name too.
   grep -oE '<testcase name="[^"]*"[^>]*status="(skipped|pending)"' "$run/junit.xml" |
     sed -E 's/^<testcase name="\[It\] ([^"]*)".*/\1/; s/&#34;/"/g; s/&#39;/'"'"'/g; s/&amp;/\&/g' | sort >"$run/skipped"
-  sed -nE "s/^($kind|both): (.*) # .*/\2/p" "$here/skips.txt" | sort >"$run/expected"
+  sed -nE "s/^($kind|both)(@([a-z]+,)*$backend(,[a-z]+)*)?: (.*) # .*/\5/p" "$here/skips.txt" | sort >"$run/expected"
   if ! diff -u --label expected --label skipped "$run/expected" "$run/skipped"; then
     echo "the skipped cases ($kind) are not those of csi-sanity/skips.txt" >&2
     failed=1
   fi
-  echo "csi-sanity $backend $kind: $(wc -l <"$run/skipped") skipped, each with its reason in csi-sanity/skips.txt"
-  kill "${PIDS[-1]}"
-  # It must end in order, too.
-  wait "${PIDS[-1]}" || { echo "the driver ended with status $?" >&2; failed=1; }
-  unset 'PIDS[-1]'
+  end "the driver"
+  # For those who look through all logs.
+  [[ ! ${FAIRLEAD_TEST_LOGS:-} ]] || cp "$run/driver.log" "$FAIRLEAD_TEST_LOGS/sanity-$backend-$kind"
+  if ((${#PIDS[@]} > clouds)); then
+    end "the cloud"
+    cat "$run/cloud.log" >&2
+  fi
+  echo "csi-sanity $backend $kind: $(wc -l <"$run/skipped") skipped, each with its reason in csi-sanity/skips.txt;" \
+    "$((SECONDS - began)) s"
+}
+
+[[ " ${backends[*]} " != *" cinder "* || ${FAIRLEAD_OPENSTACK_SERVER:-} == ?*,?* ]] ||
+  { echo "FAIRLEAD_OPENSTACK_SERVER does not name two servers" >&2; exit 1; }
+
+# The same in a process of its own, which takes its own processes along when it ends.
+alone() {
+  PIDS=()
+  # None is left where all went well. Else nobody waits for their orderly end: what they mounted and attached, clean_up finds.
+  trap 'kill -KILL "${PIDS[@]}" 2>/dev/null && wait || true' EXIT
+  trap 'exit 143' INT TERM
+  failed=0
+  one "$@"
+  exit "$failed"
+}
+
+# All at once: most of the time is waiting for a cloud.
+work_dir
+runs=()
+for backend in "${backends[@]:-file}"; do
+  for kind in mount block; do
+    (alone "$backend" "$kind") >"$WORK/$backend-$kind.out" 2>&1 &
+    PIDS+=($!)
+    runs+=("$backend-$kind")
+  done
 done
-exit "$failed"
+status=0
+for at in "${!runs[@]}"; do
+  wait "${PIDS[at]}" || status=1
+  cat "$WORK/${runs[at]}.out"
+done
+PIDS=()
+exit "$status"

@@ -116,6 +116,7 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
         let pages = pages(&house, &metrics, &readiness, config.endpoint.clone(), shutdown.clone());
         tokio::spawn(http::serve(pages, listener));
     }
+    house.pass_warnings_on();
     tokio::spawn(watch_file(Watch::new(settings, log, Arc::clone(&metrics))));
     ready::watch(parts, &readiness).await;
     // Blocks for microseconds, or for two seconds while nothing else is to be done.

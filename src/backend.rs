@@ -229,6 +229,15 @@ pub struct Limits {
     pub bytes: Option<Bytes>,
 }
 
+/// Something that an operator should mend, although calls are still answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// One word for it, as an event's reason.
+    pub reason: &'static str,
+    /// What is wrong, and what to do.
+    pub text: String,
+}
+
 /// The controller's side of a cloud.
 #[async_trait]
 pub trait Backend: Debug + Send + Sync {
@@ -243,6 +252,11 @@ pub trait Backend: Debug + Send + Sync {
     /// # Errors
     /// Says what is missing.
     async fn ready(&self) -> Result<()>;
+
+    /// What is wrong although calls are still answered, as it is now. Asks nobody.
+    fn warning(&self) -> Option<Warning> {
+        None
+    }
 
     /// Makes the volume, or finds the one that an earlier try made.
     ///

@@ -98,13 +98,16 @@ struct ServeArgs {
     /// The directory of the kubelet to register with; stands above the file
     #[arg(long, value_name = "DIRECTORY")]
     kubelet_dir: Option<String>,
+    /// This server's id at a back end, or the absolute path of a file with it; once for each back end; stands above the file
+    #[arg(long, value_name = "BACKEND=ID")]
+    server_id: Vec<String>,
 }
 
 impl ServeArgs {
     fn split(self) -> (PathBuf, Overrides) {
         let file = config::file(self.config, &ProcessEnvironment);
-        let Self { endpoint, http, log_level, node_name, kubelet_dir, .. } = self;
-        (file, Overrides { endpoint, http, log_level, node_name, kubelet_dir })
+        let Self { endpoint, http, log_level, node_name, kubelet_dir, server_id: server_ids, .. } = self;
+        (file, Overrides { endpoint, http, log_level, node_name, kubelet_dir, server_ids })
     }
 }
 
@@ -243,6 +246,10 @@ mod tests {
                 "n",
                 "--kubelet-dir",
                 "k",
+                "--server-id",
+                "a=1",
+                "--server-id",
+                "b=2",
             ];
             assert!(Cli::try_parse_from(line).is_ok(), "{role}");
         }

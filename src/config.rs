@@ -80,6 +80,17 @@ pub struct KubernetesAccess {
     pub named: bool,
 }
 
+/// The pod that a process is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its unique id: others may have had the name.
+    pub uid: String,
+}
+
 /// Whether the controller asks the Kubernetes API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KubernetesConfig {
@@ -87,6 +98,8 @@ pub struct KubernetesConfig {
     pub required: bool,
     /// How it can; `None`: not at all, or it is not meant to.
     pub access: Option<KubernetesAccess>,
+    /// The pod that this process is in, where it was told.
+    pub pod: Option<Pod>,
 }
 
 /// All settings of one process, judged and complete.
@@ -152,6 +165,8 @@ pub struct Overrides {
     pub node_name: Option<String>,
     /// `--kubelet-dir`.
     pub kubelet_dir: Option<String>,
+    /// `--server-id`, each `<back end>=<id>`.
+    pub server_ids: Vec<String>,
 }
 
 /// What the settings may learn from outside the file.

@@ -1,5 +1,5 @@
 //! The Kubernetes API, as far as the controller needs it: proofs that a server is off, a check that a node id still names
-//! the Node's server, events for a volume's users, and the CSIDriver object's soundness.
+//! the Node's server, events for a volume's users and for the driver's operators, and the CSIDriver object's soundness.
 //!
 //! All of it is optional. Where there is no API, or it does not answer, the CSI calls do their work without it; only a
 //! detach by force is refused then. The node never comes here and needs no credentials. What is asked for is in
@@ -26,10 +26,11 @@ use self::api::ApiServer;
 use self::events::{About, Recorder};
 use self::fencing::Question;
 use self::server::Match;
-use crate::config::KubernetesAccess;
+use crate::backend::Warning;
+use crate::config::{KubernetesAccess, Pod};
 use crate::controller::{Cluster, Fencing, Notice};
 use crate::error::{Error, Result};
-use crate::volume::{NodeId, VolumeId};
+use crate::volume::{BackendName, NodeId, VolumeId};
 
 /// How long an attach waits for its check. It costs a few milliseconds; an API server that is slower than this tells
 /// nothing, and nothing is what the check can do without.
@@ -44,17 +45,17 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// Reads the credentials and asks nothing yet. `driver` is the CSI driver's name.
+    /// Reads the credentials and asks nothing yet. `driver` is the CSI driver's name, `pod` the one that this process is in.
     ///
     /// # Errors
     /// Where the credentials are missing or cannot be used.
-    pub fn open(access: &KubernetesAccess, driver: &str) -> Result<Self> {
-        Ok(Self::new(ApiServer::open(access)?, driver))
+    pub fn open(access: &KubernetesAccess, driver: &str, pod: Option<Pod>) -> Result<Self> {
+        Ok(Self::new(ApiServer::open(access)?, driver, pod))
     }
 
-    fn new(api: ApiServer, driver: &str) -> Self {
+    fn new(api: ApiServer, driver: &str, pod: Option<Pod>) -> Self {
         let driver: Arc<str> = driver.into();
-        Self { events: Recorder::new(&api, Arc::clone(&driver)), api, driver }
+        Self { events: Recorder::new(&api, Arc::clone(&driver), pod), api, driver }
     }
 
     /// What is wrong with the CSIDriver object, in words; `None` where all is well.
@@ -95,5 +96,9 @@ impl Cluster for Kubernetes {
 
     async fn tell(&self, volume: &VolumeId, node: &NodeId, notice: Notice) {
         self.events.tell(About { volume, node, notice: &notice }).await;
+    }
+
+    async fn warn(&self, backend: &BackendName, warning: &Warning) {
+        self.events.warn(backend, warning).await;
     }
 }

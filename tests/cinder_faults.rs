@@ -21,6 +21,8 @@ mod calm;
 mod dice;
 #[path = "cinder_faults/log.rs"]
 mod log;
+#[path = "common/logs.rs"]
+mod logs;
 #[path = "cinder_faults/process.rs"]
 mod process;
 #[path = "cinder_faults/weather.rs"]
@@ -107,7 +109,7 @@ async fn nothing_is_lost_or_left_whatever_goes_wrong() {
     directory.disable_cleanup(variable("FAIRLEAD_FAULTS_KEEP").is_some());
     eprintln!("the log: {}", directory.path().join("log").display());
     let log = directory.path().join("log");
-    log::to(&log);
+    logs::record_to(&log);
     let file = directory.path().join("clouds.yaml");
     std::fs::write(&file, clouds(&sim)).unwrap();
     let servers: Vec<_> = (0..4).map(|number| sim.add_server("csi", &format!("s{number}"))).collect();
@@ -157,6 +159,7 @@ async fn nothing_is_lost_or_left_whatever_goes_wrong() {
     tokio::time::sleep_until(weather.late).await;
     calm::leave_nothing(&seat, &world).await;
     let secrets = secrets(&sim);
+    log::known(&secrets);
     let lines = log::lines_without(&log, &secrets);
     eprintln!("{lines} lines of log tell none of {} secrets", secrets.len());
     assert!(lines > 1000 && secrets.len() > 3, "too little was logged");

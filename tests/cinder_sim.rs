@@ -9,6 +9,11 @@
     reason = "a test ends by panicking"
 )]
 
+#[path = "common/cinder.rs"]
+mod cinder;
+#[path = "common/logs.rs"]
+mod logs;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,8 +29,11 @@ use fairlead::backend::cinder::identity::Session;
 use fairlead::backend::cinder::model::Status;
 use fairlead::error::{Kind, Outcome};
 
+use cinder::{available, until};
+
 /// A cloud, and a client of its project csi.
 async fn start(config: Config) -> (Sim, TempDir, Client) {
+    logs::record("cinder_sim");
     let sim = Sim::start(config).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let client = client(&sim, &directory, "csi");
@@ -38,26 +46,6 @@ fn client(sim: &Sim, directory: &TempDir, cloud: &str) -> Client {
     let source = Source::Clouds { file, cloud: Some(cloud.to_owned()) };
     let session = Session::open("sim", CinderConfig::new(source), Arc::default()).unwrap();
     Client::new(Arc::new(session))
-}
-
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(started.elapsed() < Duration::from_secs(10), "{what} did not come");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn available(client: &Client, id: &str) {
-    until("an available volume", async || {
-        let volume = client.volume(id).await.unwrap();
-        assert!(!volume.status.is_error(), "{volume:?}");
-        (volume.status == Status::Available && volume.service_uuid.is_some()).then_some(())
-    })
-    .await;
 }
 
 async fn new_volume(client: &Client, name: &str) -> String {

@@ -23,6 +23,8 @@ mod device;
 mod file;
 #[path = "contract/fixture.rs"]
 mod fixture;
+#[path = "common/logs.rs"]
+mod logs;
 #[path = "contract/quota.rs"]
 mod quota;
 #[path = "contract/simulated.rs"]
@@ -49,6 +51,7 @@ type Make = Arc<dyn Fn() -> Box<dyn Fixture> + Send + Sync>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    logs::record("contract");
     let root = nix::unistd::geteuid().is_root();
     let mut storages = vec![("file", Storage::plain())];
     if root {

@@ -12,9 +12,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use call::Call;
@@ -24,20 +26,25 @@ use process::Process;
 /// runs in a pod, to which no token was given.
 fn controller(keys: &str) -> (TempDir, Command) {
     let directory = tempfile::tempdir().unwrap();
-    let root = directory.path().display();
-    std::fs::write(directory.path().join("token"), "opensesame").unwrap();
     std::fs::create_dir(directory.path().join("data")).unwrap();
-    let keys = keys.replace("OURS", &root.to_string());
+    let command = controller_of(&directory, keys, "{kind: file, directory: OURS/data}");
+    (directory, command)
+}
+
+/// The same with this back end, in this directory (`OURS`).
+fn controller_of(directory: &TempDir, keys: &str, backend: &str) -> Command {
+    let root = directory.path().display().to_string();
+    std::fs::write(directory.path().join("token"), "opensesame").unwrap();
     let text = format!(
-        "endpoint: unix://{root}/s\nhttp: 127.0.0.1:0\nkubernetes: {{{keys}}}\n\
-         backends: {{here: {{kind: file, directory: {root}/data}}}}\n"
+        "endpoint: unix://OURS/s\nhttp: 127.0.0.1:0\nkubernetes: {{{keys}}}\nbackends: {{here: {backend}}}\n"
     );
+    let text = text.replace("OURS", &root);
     let config = directory.path().join("c.yaml");
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_fairlead"));
     command.args(["controller", "--config"]).arg(config).env_clear();
     command.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBERNETES_SERVICE_PORT", "1");
-    (directory, command)
+    command
 }
 
 /// The same, serving.
@@ -51,6 +58,11 @@ fn serving(keys: &str) -> (TempDir, Process) {
 
 /// An API server that knows one object, the CSIDriver, for as long as the test runs.
 fn api_server(attach_required: Arc<AtomicBool>) -> SocketAddr {
+    api_server_with(attach_required, Arc::default())
+}
+
+/// The same, which takes events of the pod storage/controller-1 and keeps them.
+fn api_server_with(attach_required: Arc<AtomicBool>, events: Arc<Mutex<Vec<Value>>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -63,12 +75,23 @@ fn api_server(attach_required: Arc<AtomicBool>) -> SocketAddr {
                 head.push(byte[0]);
             }
             let head = String::from_utf8(head).unwrap();
-            assert!(head.starts_with("GET /apis/storage.k8s.io/v1/csidrivers/csi.fairlead.dev"), "{head}");
             assert!(head.contains("Bearer opensesame"), "{head}");
-            let required = attach_required.load(Ordering::SeqCst);
-            let body = format!(
-                "{{\"metadata\":{{\"name\":\"csi.fairlead.dev\"}},\"spec\":{{\"attachRequired\":{required}}}}}"
-            );
+            let body = if head.starts_with("POST /api/v1/namespaces/storage/events") {
+                let length = head.to_lowercase();
+                let length = length.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                let mut event = vec![0; length.parse().unwrap()];
+                connection.read_exact(&mut event).unwrap();
+                events.lock().unwrap().push(serde_json::from_slice(&event).unwrap());
+                String::from_utf8(event).unwrap()
+            } else {
+                assert!(
+                    head.starts_with("GET /apis/storage.k8s.io/v1/csidrivers/csi.fairlead.dev"),
+                    "{head}"
+                );
+                let required = attach_required.load(Ordering::SeqCst);
+                json!({"metadata": {"name": "csi.fairlead.dev"}, "spec": {"attachRequired": required}})
+                    .to_string()
+            };
             let answer = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
                 body.len()
@@ -133,5 +156,41 @@ fn without_credentials_the_api_is_left_alone_unless_it_is_required() {
         let refused = command.output().unwrap();
         let text = String::from_utf8(refused.stderr).unwrap();
         assert!(refused.status.code() == Some(1) && text.contains(wanted), "{keys}: {text}");
+    }
+}
+
+#[test]
+fn changed_credentials_that_are_bad_are_told_on_the_own_pod_and_harm_nothing() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sim = runtime.block_on(cloudsim::Sim::start(cloudsim::Config::openstack())).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let clouds = directory.path().join("clouds.yaml");
+    std::fs::write(&clouds, sim.clouds_yaml()).unwrap();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let address = api_server_with(Arc::new(AtomicBool::new(true)), Arc::clone(&events));
+    let keys = format!("server: \"http://{address}\", credentials: OURS");
+    let mut command =
+        controller_of(&directory, &keys, "{kind: cinder, cloudsFile: OURS/clouds.yaml, cloud: csi}");
+    let pod = [("POD_NAMESPACE", "storage"), ("POD_NAME", "controller-1"), ("POD_UID", "u-1")];
+    let driver = Process::start(command.envs(pod), &directory.path().join("log"));
+    driver.wait_for("serving CSI");
+    driver.wait_for_http("/readyz", "HTTP/1.1 200");
+    std::fs::write(&clouds, sim.clouds_yaml().replace(cloudsim::PASSWORD, "a-mistyped-password")).unwrap();
+    driver.wait_for_http("/metrics", "fairlead_credentials_reload_failed{backend=\"here\"} 1");
+    let start = Instant::now();
+    while events.lock().unwrap().is_empty() {
+        assert!(start.elapsed() < process::PATIENCE, "no event:\n{}", driver.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let event = events.lock().unwrap()[0].clone();
+    let about = json!({
+        "apiVersion": "v1", "kind": "Pod", "namespace": "storage", "name": "controller-1", "uid": "u-1",
+    });
+    assert_eq!((&event["involvedObject"], &event["reason"]), (&about, &json!("CredentialsReloadFailed")));
+    let message = event["message"].as_str().unwrap();
+    assert!(message.starts_with("back end here: changed credentials are bad, and those before them stay: "));
+    assert!(driver.http("/readyz").starts_with("HTTP/1.1 200"), "{}", driver.http("/readyz"));
+    for secret in [cloudsim::PASSWORD, "a-mistyped-password", "opensesame"] {
+        assert!(!event.to_string().contains(secret) && !driver.log().contains(secret), "{secret}: {event}");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `FAIRLEAD_OPENSTACK` names the directory with the cloud's `clouds.yaml` and `cloud.conf`, else it is where
 //! `make openstack-up` puts them. `FAIRLEAD_OPENSTACK_SERVER` names servers of the project csi to attach to, joined by commas:
-//! one, or three for the contract. What cannot be run for want of them is skipped, loudly.
+//! one, or three for the contract. Each test has its own while it runs, so with six two tests never wait for each other. What
+//! cannot be run for want of them is skipped, loudly.
 
 #![allow(
     missing_docs,
@@ -34,12 +35,16 @@ mod life;
 mod path;
 #[path = "contract/quota.rs"]
 mod quota;
+#[path = "openstack/servers.rs"]
+mod servers;
 #[path = "contract/snapshot.rs"]
 mod snapshot;
 #[path = "contract/volume.rs"]
 mod volume;
 #[path = "openstack/volumes.rs"]
 mod volumes;
+#[path = "common/cinder.rs"]
+mod waiting;
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpStream};
@@ -47,7 +52,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -64,10 +69,12 @@ use attaching::{
     a_volume_that_is_not_attached_at_once_is_attached_again, a_volume_that_stays_attached_is_detached_again,
 };
 use path::data_moves_between_attached_servers;
+use servers::Pool;
 use volumes::{
     a_volumes_life_is_cheap, the_back_end_makes_and_deletes_volumes,
     the_back_end_tells_what_there_is_instead, two_controllers_make_one_volume,
 };
+use waiting::{available, until};
 
 type Work = fn(Cloud) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -110,6 +117,7 @@ macro_rules! trials {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    driver::logs::record("openstack");
     let cloud = cloud();
     let there = reachable(&cloud.directory);
     if let Err(why) = &there {
@@ -140,12 +148,18 @@ fn main() -> ExitCode {
         a_volumes_life_is_cheap,
         data_moves_between_attached_servers,
     ];
+    let pool = Pool::new(cloud.servers.clone());
+    let trial = |name: &'static str, work: Work, missing: bool| {
+        let (cloud, pool) = (cloud.clone(), Arc::clone(&pool));
+        let run = move || {
+            let lease = pool.take(needed(name));
+            run(work(Cloud { servers: lease.servers.clone(), ..cloud }))
+        };
+        Trial::test(name, run).with_ignored_flag(missing)
+    };
     let trials = trials.map(|(name, work)| {
-        let too_few = name.contains("attached") && cloud.servers.is_empty()
-            || name.contains("servers") && cloud.disks(1).is_none();
-        let missing = there.is_err() || too_few;
-        let cloud = cloud.clone();
-        Trial::test(name, move || run(work(cloud))).with_ignored_flag(missing)
+        let too_few = needed(name) > cloud.servers.len() || needed(name) > 1 && cloud.disks(1).is_none();
+        trial(name, work, there.is_err() || too_few)
     });
     let broken = trials![
         a_volume_that_is_not_attached_at_once_is_attached_again,
@@ -157,16 +171,22 @@ fn main() -> ExitCode {
             broken.len()
         );
     }
-    let broken = broken.map(|(name, work)| {
-        let missing = there.is_err() || cloud.servers.is_empty() || !cloud.faults;
-        let cloud = cloud.clone();
-        Trial::test(name, move || run(work(cloud))).with_ignored_flag(missing)
-    });
-    let (facts, left_out) = contract::trials(&cloud, there.is_ok());
+    let broken = broken
+        .map(|(name, work)| trial(name, work, there.is_err() || cloud.servers.is_empty() || !cloud.faults));
+    let (facts, left_out) = contract::trials(&cloud, &pool, there.is_ok());
     eprintln!(
         "SKIPPED: {left_out} facts of the contract: they need devices of this machine, or three servers"
     );
     libtest_mimic::run(&arguments, trials.into_iter().chain(broken).chain(facts).collect()).exit_code()
+}
+
+/// How many servers a test wants, by its name.
+fn needed(name: &str) -> usize {
+    match (name.contains("servers"), name.contains("attached")) {
+        (true, _) => 2,
+        (false, true) => 1,
+        (false, false) => 0,
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "tests are told by the environment what to run against")]
@@ -208,27 +228,6 @@ fn run(work: impl Future<Output = ()>) -> Result<(), Failed> {
 fn name(what: &str) -> String {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
     format!("fairlead-check-{what}-{now}")
-}
-
-/// Asks until it is so, for at most a minute.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(started.elapsed() < Duration::from_secs(60), "{what} did not come");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-async fn available(client: &Client, id: &str) {
-    until("an available volume", async || {
-        let volume = client.volume(id).await.unwrap();
-        assert!(!volume.status.is_error(), "{volume:?}");
-        (volume.status == Status::Available && volume.service_uuid.is_some()).then_some(())
-    })
-    .await;
 }
 
 async fn new_volume(client: &Client, what: &str, source: Option<From>) -> String {

@@ -74,6 +74,13 @@ impl House {
         self.edge.routes()
     }
 
+    /// From now on the cluster is told what is wrong with back ends, for as long as the house stands.
+    pub fn pass_warnings_on(&self) {
+        if let Some(controller) = &self.controller {
+            tokio::spawn(kubernetes::pass_warnings_on(Arc::downgrade(controller)));
+        }
+    }
+
     /// What is under way.
     pub fn flights(&self) -> Vec<FlightStatus> {
         let controller = self.controller.iter().flat_map(|controller| controller.flights());

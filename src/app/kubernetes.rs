@@ -1,16 +1,30 @@
 //! The Kubernetes API as a part of the house: whether it is used, and what its state means for the process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::ready::Part;
 use crate::config::Config;
+use crate::controller::Controller;
 use crate::error::{Error, Result};
 use crate::kube::Kubernetes;
 use crate::metrics::Metrics;
 
 /// How often the CSIDriver object is looked at again.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// How often back ends are looked at for what is wrong with them. That is in memory, and Kubernetes is told of it no more
+/// than once a minute.
+const WARNINGS: Duration = Duration::from_secs(5);
+
+/// Passes on what is wrong with back ends, as long as there is the controller.
+pub async fn pass_warnings_on(controller: Weak<Controller>) {
+    loop {
+        tokio::time::sleep(WARNINGS).await;
+        let Some(controller) = controller.upgrade() else { return };
+        controller.pass_warnings_on().await;
+    }
+}
 
 /// Opens it where it is to be used, and has it watched.
 ///
@@ -25,7 +39,7 @@ pub fn open(
     let Some(access) = &config.kubernetes.access else {
         return if required { Err(nowhere()) } else { Ok(None) };
     };
-    match Kubernetes::open(access, &config.driver_name) {
+    match Kubernetes::open(access, &config.driver_name, config.kubernetes.pod.clone()) {
         Ok(kubernetes) => {
             let kubernetes = Arc::new(kubernetes);
             parts.push(part(Arc::clone(&kubernetes), required, Arc::clone(metrics)));

@@ -49,7 +49,7 @@ pub use translate::content;
 
 use crate::backend::{
     AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, GroupOrder, Limits,
-    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder,
+    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder, Warning,
 };
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
@@ -196,6 +196,10 @@ impl Backend for CinderBackend {
     async fn ready(&self) -> Result<()> {
         self.cloud.types.set(self.cloud.client.volume_types().await?);
         Ok(())
+    }
+
+    fn warning(&self) -> Option<Warning> {
+        self.cloud.session.warning()
     }
 
     async fn create(&self, order: &VolumeOrder) -> Result<Volume> {

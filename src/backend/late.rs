@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::backend::{
     AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, GroupOrder, Limits,
-    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder,
+    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder, Warning,
 };
 use crate::error::{Error, Kind, Result};
 use crate::volume::{
@@ -97,6 +97,11 @@ impl Backend for Late {
 
     async fn ready(&self) -> Result<()> {
         self.inner()?.ready().await
+    }
+
+    /// While it is not open: none; that it is not is told by its readiness.
+    fn warning(&self) -> Option<Warning> {
+        self.inner.get()?.warning()
     }
 
     async fn create(&self, order: &VolumeOrder) -> Result<Volume> {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::backend::{
     AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, GroupOrder, Limits, Listing, Page,
-    SnapshotFilter, SnapshotOrder, VolumeOrder,
+    SnapshotFilter, SnapshotOrder, VolumeOrder, Warning,
 };
 use crate::error::{Kind, Result};
 use crate::metrics::Metrics;
@@ -75,6 +75,10 @@ impl Backend for Metered {
         let ready = self.watch("ready", self.inner.ready()).await;
         self.metrics.backend_ready(self.name.as_str(), ready.is_ok());
         ready
+    }
+
+    fn warning(&self) -> Option<Warning> {
+        self.inner.warning()
     }
 
     async fn create(&self, order: &VolumeOrder) -> Result<Volume> {

@@ -2,6 +2,7 @@
 
 mod cinder;
 mod kubernetes;
+mod server_id;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +14,9 @@ use crate::document::yaml::{Entry, Node};
 use crate::node::NodeConfig;
 use crate::volume::{BackendName, FsType, NodeId, Topology, nearest};
 
+use self::server_id::ServerIds;
 use super::{BackendConfig, Config, Environment, LogConfig, LogFilter, LogFormat, Overrides, values};
+use crate::backend::cinder::connector::settings;
 
 const DRIVER_NAME: &str = "csi.fairlead.dev";
 const ENDPOINT: &str = "unix:///run/csi/socket";
@@ -44,7 +47,8 @@ pub fn read(
     let kubernetes = kubernetes::read(&mut top, &outside);
     let foreign = top.parsed("foreign", backend_name);
     let node = node(&mut top, &outside, overrides, driver_name.as_deref().unwrap_or(DRIVER_NAME));
-    let backends = backends(&mut top, &outside);
+    let server_ids = ServerIds::read(overrides, &outside);
+    let backends = backends(&mut top, &outside, &server_ids);
     if let Some(foreign) = &foreign
         && let Some(backends) = &backends
         && !backends.names.contains(&foreign.value.as_str())
@@ -218,7 +222,11 @@ struct Configured<'a> {
     names: Vec<&'a str>,
 }
 
-fn backends<'a>(top: &mut Section<'a>, outside: &Outside<'a>) -> Option<Configured<'a>> {
+fn backends<'a>(
+    top: &mut Section<'a>,
+    outside: &Outside<'a>,
+    server_ids: &ServerIds,
+) -> Option<Configured<'a>> {
     let (at, faults) = (top.at(), outside.faults);
     let Some(node) = top.node("backends") else {
         if !top.has("backends") {
@@ -235,7 +243,7 @@ fn backends<'a>(top: &mut Section<'a>, outside: &Outside<'a>) -> Option<Configur
         found.names.push(&entry.key);
         let name =
             backend_name(&entry.key).map_err(|text| faults.add(entry.at, format!("\"backends\": {text}")));
-        let Some(config) = backend(entry, outside) else { continue };
+        let Some(config) = backend(entry, outside, server_ids) else { continue };
         let twin = found.list.iter().find_map(|(name, old)| Some((name, same(old, &config)?)));
         if let Some((twin, what)) = twin {
             let text = format!("the back ends {:?} and {:?} have the same {what}", twin.as_str(), entry.key);
@@ -245,6 +253,7 @@ fn backends<'a>(top: &mut Section<'a>, outside: &Outside<'a>) -> Option<Configur
             found.list.push((name, config));
         }
     }
+    server_ids.finish(&found.names, outside);
     Some(found)
 }
 
@@ -261,7 +270,7 @@ fn same(one: &BackendConfig, other: &BackendConfig) -> Option<&'static str> {
     }
 }
 
-fn backend(entry: &Entry, outside: &Outside<'_>) -> Option<BackendConfig> {
+fn backend(entry: &Entry, outside: &Outside<'_>, server_ids: &ServerIds) -> Option<BackendConfig> {
     let faults = outside.faults;
     let mut section = Section::new(&format!("backends.{}", entry.key), &entry.node, faults)?;
     let kind = section.text("kind");
@@ -269,11 +278,18 @@ fn backend(entry: &Entry, outside: &Outside<'_>) -> Option<BackendConfig> {
         Some(Found { value: "file", .. }) => {
             let config = file(&mut section, faults);
             section.finish();
+            let named = |_: &str| {
+                Err::<(), _>("kind file knows servers by their nodes' names: use --node-name".to_owned())
+            };
+            server_ids.of(&entry.key, outside, named);
             config.map(BackendConfig::File)
         }
         Some(Found { value: "cinder", .. }) => {
-            let config = cinder::read(&mut section, outside);
+            let mut config = cinder::read(&mut section, outside);
             section.finish();
+            let read = |text: &str| settings::server(config.dialect, text);
+            let told = server_ids.of(&entry.key, outside, read);
+            config.node.server = told.or(config.node.server);
             Some(BackendConfig::Cinder(Box::new(config)))
         }
         Some(Found { value, at }) => {

@@ -1,3 +1,5 @@
+mod server_id;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -80,7 +82,7 @@ backends:
         credentials: PathBuf::from("/etc/api"),
         named: true,
     };
-    assert_eq!(config.kubernetes, KubernetesConfig { required: true, access: Some(access) });
+    assert_eq!(config.kubernetes, KubernetesConfig { required: true, access: Some(access), pod: None });
     let topology =
         |key: &str, value: &str| Topology([(key.to_owned(), value.to_owned())].into_iter().collect());
     let node = NodeConfig {
@@ -257,6 +259,7 @@ fn options_stand_above_the_file_and_the_file_above_the_environment() {
         log_level: Some("trace".to_owned()),
         http: Some("off".to_owned()),
         kubelet_dir: Some("/option".to_owned()),
+        server_ids: Vec::new(),
     };
     assert_eq!(read(&file, &overrides), pair("/option", "option"));
     let config = parse("f.yaml", file.as_bytes(), &overrides, &environment).unwrap();
@@ -285,7 +288,14 @@ fn the_kubernetes_api_is_asked_where_there_is_one_unless_the_file_says_otherwise
         let environment = Fake(pod.into_iter().take(variables).collect());
         let text = format!("{SMALLEST}kubernetes: {{{keys}}}");
         let config = parse("f.yaml", text.as_bytes(), &Overrides::default(), &environment).unwrap();
-        assert_eq!(config.kubernetes, KubernetesConfig { required, access }, "{keys} {variables}");
+        assert_eq!(config.kubernetes, KubernetesConfig { required, access, pod: None }, "{keys} {variables}");
+    }
+    let told = [("POD_NAMESPACE", "storage"), ("POD_NAME", "fairlead-0"), ("POD_UID", "u-1")];
+    for (count, wanted) in [(3, true), (2, false)] {
+        let environment = Fake(pod.into_iter().chain(told.into_iter().take(count)).collect());
+        let config = parse("f.yaml", SMALLEST.as_bytes(), &Overrides::default(), &environment).unwrap();
+        let [namespace, name, uid] = told.map(|(_, value)| value.to_owned());
+        assert_eq!(config.kubernetes.pod, wanted.then_some(Pod { namespace, name, uid }));
     }
     let found = faults(&format!(
         "{SMALLEST}kubernetes: {{enabled: yes, credentials: k, api: x, server: \"10.0.0.1\"}}"

@@ -4,9 +4,10 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use crate::backend::FencingProof;
+use crate::backend::{FencingProof, Warning};
+use crate::controller::Controller;
 use crate::error::Result;
-use crate::volume::{NodeId, VolumeId};
+use crate::volume::{BackendName, NodeId, VolumeId};
 
 /// Whether a server certainly writes no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,4 +47,20 @@ pub trait Cluster: Debug + Send + Sync {
     /// Tells the users of `volume` what happened to it at `node`, while the detach is not yet answered. What cannot be
     /// told within seconds is only logged.
     async fn tell(&self, volume: &VolumeId, node: &NodeId, notice: Notice);
+
+    /// Tells the cluster's operators what is wrong with a back end. It may be told again and again while it is so: the
+    /// cluster sees to it that they are not flooded. What cannot be told is only logged.
+    async fn warn(&self, backend: &BackendName, warning: &Warning);
+}
+
+impl Controller {
+    /// Tells the cluster what is wrong with back ends at this moment. To be called from time to time.
+    pub async fn pass_warnings_on(&self) {
+        let Some(cluster) = &self.cluster else { return };
+        for (name, backend) in self.backends.iter() {
+            if let Some(warning) = backend.warning() {
+                cluster.warn(name, &warning).await;
+            }
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::backend::{
     AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, FencingProof, GroupOrder,
-    Limits, Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder,
+    Limits, Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder, Warning,
 };
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::{
@@ -27,6 +27,7 @@ struct State {
     fence: Option<FencingProof>,
     held: bool,
     broken: Option<(Kind, Outcome)>,
+    warning: Option<Warning>,
 }
 
 /// Volumes in a map. `gate` has one permit for each change that may go through.
@@ -77,6 +78,11 @@ impl Fake {
         self.state().held = true;
     }
 
+    /// Something is wrong with it from now on, or nothing.
+    pub fn warn(&self, text: Option<&str>) {
+        self.state().warning = text.map(|text| Warning { reason: "Old", text: text.to_owned() });
+    }
+
     pub fn owner(&self) -> Owner {
         self.state().owner.clone()
     }
@@ -125,6 +131,10 @@ impl Backend for Fake {
 
     async fn ready(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn warning(&self) -> Option<Warning> {
+        self.state().warning.clone()
     }
 
     async fn create(&self, order: &VolumeOrder) -> Result<Volume> {

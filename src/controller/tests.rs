@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::fake::Fake;
 use super::*;
-use crate::backend::{Expansion, FencingProof, Page};
+use crate::backend::{Expansion, FencingProof, Page, Warning};
 use crate::error::{Kind, Outcome};
 use crate::volume::{
     Access, AccessKind, AccessMode, Bytes, FsType, MountFlags, NodeId, Parameters, SizeRange,
@@ -339,6 +339,7 @@ async fn taking_away_from_an_unconfigured_back_end_is_refused_not_called_done() 
 struct Town {
     asked: AtomicUsize,
     told: Mutex<Vec<(String, Notice)>>,
+    warned: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -361,6 +362,10 @@ impl Cluster for Town {
 
     async fn tell(&self, volume: &VolumeId, node: &NodeId, notice: Notice) {
         self.told.lock().unwrap().push((format!("{volume} {node}"), notice));
+    }
+
+    async fn warn(&self, backend: &BackendName, warning: &Warning) {
+        self.warned.lock().unwrap().push(format!("{backend}: {}", warning.text));
     }
 }
 
@@ -409,6 +414,21 @@ async fn a_proof_is_looked_for_only_where_a_node_does_not_let_go() {
         ("east/v dead", Notice::Fenced(FencingProof::OutOfService)),
     ];
     assert_eq!(told, wanted.map(|(about, notice)| (about.to_owned(), notice)));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_back_end_is_passed_on_to_the_cluster_as_long_as_it_is_so() {
+    let (fake, town) = (Arc::new(Fake::default()), Arc::new(Town::default()));
+    let backends = Backends::builder()
+        .add("east".parse().unwrap(), Arc::<Fake>::clone(&fake))
+        .add("west".parse().unwrap(), Arc::new(Fake::default()));
+    let controller = Controller::new(Arc::new(backends.build())).with_cluster(Arc::<Town>::clone(&town));
+    controller.pass_warnings_on().await;
+    fake.warn(Some("it is old"));
+    controller.pass_warnings_on().await;
+    fake.warn(None);
+    controller.pass_warnings_on().await;
+    assert_eq!(*town.warned.lock().unwrap(), ["east: it is old"]);
 }
 
 #[tokio::test]

@@ -9,10 +9,16 @@
 //! The VolumeAttachment leads from the volume to its claim. It goes when the detach is answered, so the answer waits for
 //! the event, a few milliseconds in two rare cases.
 //!
+//! What is wrong with a back end although calls are answered, such as changed credentials that do not work, concerns no
+//! volume and no user. It is told on the controller's own pod: it is that process's state, it stands beside the Secret in
+//! the release's namespace (an event on the CSIDriver object, which has none, would land in `default`), `kubectl describe
+//! pod` and `kubectl get events` show it to those who run the driver, and it takes no right that is not there already.
+//!
 //! Events are core/v1 with a count, as kubectl and Kubernetes' own controllers have it. Each object and reason is
 //! written once a minute at most; what comes between counts up.
 
-use std::collections::HashMap;
+mod ledger;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,27 +29,27 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
 
+use self::ledger::{Entry, Key, Ledger, Written};
 use super::api::ApiServer;
 use super::attachment;
-use crate::backend::FencingProof;
+use crate::backend::{FencingProof, Warning};
+use crate::config::Pod;
 use crate::controller::Notice;
 use crate::error::Result;
-use crate::volume::{NodeId, VolumeId};
+use crate::volume::{BackendName, NodeId, VolumeId};
 
 /// How long one request may take: whoever detaches waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often an event may be written.
-const PAUSE: Duration = Duration::from_secs(60);
-/// How many events are remembered; the one that was written longest ago is forgotten first.
-const REMEMBERED: usize = 256;
 /// What the API server accepts as a message, in bytes.
 const MAX_MESSAGE: usize = 1024;
 
-/// Writes notices down, each for one volume and server at a time.
+/// Writes down what happened to volumes, and what is wrong with back ends.
 #[derive(Debug)]
 pub(super) struct Recorder {
     api: ApiServer,
     driver: Arc<str>,
+    /// The pod that this process is in, if it was told.
+    pod: Option<Pod>,
     ledger: Mutex<Ledger>,
     failing: AtomicBool,
 }
@@ -57,27 +63,57 @@ pub(super) struct About<'a> {
 }
 
 impl Recorder {
-    pub(super) fn new(api: &ApiServer, driver: Arc<str>) -> Self {
-        Self { api: api.within(PATIENCE), driver, ledger: Mutex::default(), failing: AtomicBool::new(false) }
+    pub(super) fn new(api: &ApiServer, driver: Arc<str>, pod: Option<Pod>) -> Self {
+        let (ledger, failing) = (Mutex::default(), AtomicBool::new(false));
+        Self { api: api.within(PATIENCE), driver, pod, ledger, failing }
     }
 
     /// Writes the event, or counts it where it was written less than a minute ago. What cannot be written is logged.
     pub(super) async fn tell(&self, told: About<'_>) {
         let (reason, message) = words(told);
-        let (volume, node) = (told.volume, told.node);
-        let key = (volume.clone(), node.clone(), reason);
-        let Some(entry) = self.ledger().count(&key, Instant::now()) else { return };
-        match self.write(told, reason, &message, &entry).await {
+        let key = Key::Volume(told.volume.clone(), told.node.clone(), reason);
+        self.record(&key, message, self.claim(told)).await;
+    }
+
+    /// Writes the event on this process's pod, where that is known, once a minute as long as it is told.
+    pub(super) async fn warn(&self, backend: &BackendName, warning: &Warning) {
+        let Some(pod) = &self.pod else { return };
+        let key = Key::Backend(backend.clone(), warning.reason);
+        // It is a state that is looked at, so looks are not counted.
+        if !self.ledger().is_due(&key, Instant::now()) {
+            return;
+        }
+        let object = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(pod.namespace.clone()),
+            name: Some(pod.name.clone()),
+            uid: Some(pod.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let message = format!("back end {backend}: {}", warning.text);
+        self.record(&key, message, async { Ok(Some(object)) }).await;
+    }
+
+    /// `object` is what the event is on; looked for only where the event is written.
+    async fn record(
+        &self,
+        key: &Key,
+        message: String,
+        object: impl Future<Output = Result<Option<ObjectReference>>>,
+    ) {
+        let Some(entry) = self.ledger().count(key, Instant::now()) else { return };
+        match self.write(key.reason(), &fitting(message), &entry, object).await {
             Ok(written) => {
                 self.failing.store(false, Ordering::Relaxed);
-                self.ledger().written(&key, written);
+                self.ledger().written(key, written);
             }
             Err(error) => {
                 let error = error.chain();
                 if self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::debug!(%volume, %node, error, "an event cannot be written");
+                    tracing::debug!(event = %key, error, "an event cannot be written");
                 } else {
-                    tracing::warn!(%volume, %node, error, "an event cannot be written; more of this at debug");
+                    tracing::warn!(event = %key, error, "an event cannot be written; more of this at debug");
                 }
             }
         }
@@ -88,13 +124,13 @@ impl Recorder {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the event up, or makes it. `None` where the volume has no claim.
+    /// Counts the event up, or makes it. `None` where there is nothing that it could be on.
     async fn write(
         &self,
-        told: About<'_>,
         reason: &str,
         message: &str,
         entry: &Entry,
+        object: impl Future<Output = Result<Option<ObjectReference>>>,
     ) -> Result<Option<Written>> {
         let now = Time(Timestamp::now());
         if let Some(Written { namespace, name }) = &entry.written {
@@ -103,18 +139,18 @@ impl Recorder {
                 return Ok(entry.written.clone());
             }
         }
-        let Some(claim) = self.claim(told).await? else { return Ok(None) };
-        let (Some(namespace), Some(claimed)) = (claim.namespace.clone(), claim.name.clone()) else {
+        let Some(object) = object.await? else { return Ok(None) };
+        let (Some(namespace), Some(about)) = (object.namespace.clone(), object.name.clone()) else {
             return Ok(None);
         };
-        let name = format!("{claimed}.{:x}", now.0.as_nanosecond());
+        let name = format!("{about}.{:x}", now.0.as_nanosecond());
         let event = Event {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
-            involved_object: claim,
+            involved_object: object,
             type_: Some("Warning".to_owned()),
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
@@ -148,7 +184,7 @@ impl Recorder {
 /// A notice as its users read it: the reason, and one sentence.
 fn words(told: About<'_>) -> (&'static str, String) {
     let node = told.node.name();
-    let (reason, mut message) = match told.notice {
+    match told.notice {
         Notice::Fenced(proof) => {
             let why = match proof {
                 FencingProof::OutOfService => "its Node is tainted as out of service",
@@ -161,89 +197,22 @@ fn words(told: About<'_>) -> (&'static str, String) {
         Notice::Held(why) => {
             ("DetachBlocked", format!("the volume cannot be taken from server {node}: {why}"))
         }
-    };
+    }
+}
+
+/// As much of a message as the API server accepts.
+fn fitting(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(MAX_MESSAGE));
-    (reason, message)
-}
-
-/// What an event is about.
-type Key = (VolumeId, NodeId, &'static str);
-
-/// Where an event is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Written {
-    namespace: String,
-    name: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    count: i32,
-    tried: Instant,
-    written: Option<Written>,
-}
-
-/// How often each event happened, and when it was written.
-#[derive(Debug, Default)]
-struct Ledger {
-    entries: HashMap<Key, Entry>,
-}
-
-impl Ledger {
-    /// Counts one more; tells what is to be written, if anything is.
-    fn count(&mut self, key: &Key, now: Instant) -> Option<Entry> {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.count = entry.count.saturating_add(1);
-            if now.duration_since(entry.tried) < PAUSE {
-                return None;
-            }
-            entry.tried = now;
-            return Some(entry.clone());
-        }
-        if self.entries.len() >= REMEMBERED {
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.tried).map(|(key, _)| key.clone());
-            oldest.map(|oldest| self.entries.remove(&oldest));
-        }
-        let entry = Entry { count: 1, tried: now, written: None };
-        self.entries.insert(key.clone(), entry.clone());
-        Some(entry)
-    }
-
-    fn written(&mut self, key: &Key, written: Option<Written>) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.written = written;
-        }
-    }
+    message
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn key(number: usize) -> Key {
-        (format!("here/v-{number}").parse().unwrap(), "w".parse().unwrap(), "DetachBlocked")
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_ledger_forgets_what_was_written_longest_ago() {
-        let mut ledger = Ledger::default();
-        for number in 0..REMEMBERED {
-            assert_eq!(ledger.count(&key(number), Instant::now()).unwrap().count, 1);
-            tokio::time::advance(Duration::from_millis(1)).await;
-        }
-        tokio::time::advance(PAUSE).await;
-        assert_eq!(ledger.count(&key(0), Instant::now()).unwrap().count, 2);
-        assert_eq!(ledger.count(&key(REMEMBERED), Instant::now()).unwrap().count, 1);
-        assert_eq!(ledger.entries.len(), REMEMBERED);
-        assert_eq!(ledger.count(&key(0), Instant::now()), None, "it was written just now");
-        assert_eq!(ledger.count(&key(1), Instant::now()).unwrap().count, 1, "it was forgotten");
-    }
-
     #[test]
     fn a_message_fits_the_api() {
-        let (volume, node) = ("here/v".parse().unwrap(), "w".parse().unwrap());
-        let notice = Notice::Held("ü".repeat(MAX_MESSAGE));
-        let (_, message) = words(About { volume: &volume, node: &node, notice: &notice });
+        let message = fitting(format!("x{}", "ü".repeat(MAX_MESSAGE)));
         assert!(message.len() <= MAX_MESSAGE && message.ends_with('ü'), "{message}");
     }
 }

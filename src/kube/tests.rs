@@ -296,7 +296,7 @@ async fn an_api_server_that_is_gone_is_told_at_once() {
     let (_directory, access) = mock::access(&format!("http://{address}"));
     let api = ApiServer::open(&access).unwrap();
     let start = Instant::now();
-    let error = Kubernetes::new(api, DRIVER).fencing(&volume(), &node("w")).await.unwrap_err();
+    let error = Kubernetes::new(api, DRIVER, None).fencing(&volume(), &node("w")).await.unwrap_err();
     assert_eq!(error.to_string(), "the API server cannot be reached");
     assert!(error.chain().contains("Connection refused"), "{}", error.chain());
     assert!(start.elapsed() < Duration::from_secs(5));

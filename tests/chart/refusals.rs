@@ -51,6 +51,8 @@ const BAD: &[(&[&str], &[&str])] = &[
         &["at '/backends/two'", "'not' failed"],
     ),
     (&["backends.two.kind=cinder", "backends.two.limits.sizes.min=1GB"], &["/limits/sizes/min'"]),
+    (&["backends.two.kind=cinder", "backends.two.serverIdFile=id"], &["at '/backends/two/serverIdFile'"]),
+    (&["backends.here.serverIdFile=/id"], &["at '/backends/here'", "'serverIdFile' not allowed"]),
     (&["backends.here.secret.onNode=true"], &["at '/backends/here/secret'", "missing property"]),
     (
         &["backends.here.secret.existingSecret=a", "backends.here.secret.data.token=b"],

@@ -9,6 +9,9 @@
     reason = "test code, of which each test takes the part that it needs"
 )]
 
+#[path = "logs.rs"]
+pub mod logs;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -120,6 +123,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.child.kill().unwrap_or_default();
         self.child.wait().unwrap();
+        logs::keep(&self.log);
     }
 }
 

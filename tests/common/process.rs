@@ -7,6 +7,9 @@
     reason = "test code, of which each test takes the part that it needs"
 )]
 
+#[path = "logs.rs"]
+mod logs;
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -31,6 +34,7 @@ impl Drop for Process {
         // It may have ended already; then there is nothing to kill, and only its status is left to be taken.
         self.child.kill().unwrap_or_default();
         self.child.wait().map(drop).unwrap_or_default();
+        logs::keep(&self.log);
     }
 }
 

@@ -26,7 +26,7 @@ node:
 backends:
   {{- range $name, $backend := $driver.backends }}
   {{ $name }}:
-    {{- omit $backend "driver" "secret" | toYaml | nindent 4 }}
+    {{- omit $backend "driver" "secret" "serverIdFile" | toYaml | nindent 4 }}
     {{- /* On the nodes the file is missing, and not needed. */}}
     {{- if and (eq $backend.kind "cinder") $backend.secret (not $backend.cloudsFile) (not $backend.cloudConfFile) }}
     cloudsFile: /run/secrets/fairlead/{{ $name }}/clouds.yaml
@@ -92,6 +92,31 @@ finds the new one by itself.
 - name: backend-{{ $name }}
   # It must exist: a directory made here would hide that its storage is missing.
   hostPath: {path: {{ $backend.directory | quote }}, type: Directory}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Files of the hosts that tell the nodes which server of a back end they are: option, mount, volume. */}}
+{{- define "fairlead.serverIdOptions" -}}
+{{- range $name, $backend := .backends }}
+{{- if $backend.serverIdFile }}, --server-id, {{ $name }}=/run/fairlead/server-id/{{ $name }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "fairlead.serverIdMounts" -}}
+{{- range $name, $backend := .backends }}
+{{- if $backend.serverIdFile }}
+- {name: server-id-{{ $name }}, mountPath: /run/fairlead/server-id/{{ $name }}, readOnly: true}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "fairlead.serverIdVolumes" -}}
+{{- range $name, $backend := .backends }}
+{{- with $backend.serverIdFile }}
+- name: server-id-{{ $name }}
+  # It must exist: a node that does not know which server it is would only fail later.
+  hostPath: {path: {{ . | quote }}, type: File}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -17,13 +17,14 @@ mod versions;
 mod watch;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use access::Access;
 pub use catalog::{Catalog, Service};
 pub use token::Token;
 pub use versions::{Endpoint, Microversion};
 
+use crate::backend::Warning;
 use crate::document::Fault;
 use crate::error::{Error, Kind, Result};
 use crate::http::Throttle;
@@ -39,6 +40,8 @@ pub struct Session {
     throttle: Arc<Throttle>,
     metrics: Arc<Metrics>,
     access: RwLock<Arc<Access>>,
+    /// Why changed credentials were not taken.
+    refused: Mutex<Option<String>>,
 }
 
 impl fmt::Debug for Session {
@@ -57,7 +60,7 @@ impl Session {
         let access = Self::prepare(name, &config, &throttle, &metrics)?;
         let access = RwLock::new(Arc::new(access));
         metrics.credentials_reload_failed(name, false);
-        Ok(Self { name: name.to_owned(), config, throttle, metrics, access })
+        Ok(Self { name: name.to_owned(), config, throttle, metrics, access, refused: Mutex::default() })
     }
 
     /// The access that is in use now.
@@ -70,6 +73,22 @@ impl Session {
     #[must_use]
     pub const fn dialect(&self) -> &'static Dialect {
         self.config.dialect
+    }
+
+    /// That changed credentials are bad and those before them stay, as long as it is so.
+    #[must_use]
+    pub fn warning(&self) -> Option<Warning> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().map(|why| Warning {
+            reason: "CredentialsReloadFailed",
+            text: format!("changed credentials are bad, and those before them stay: {why}"),
+        })
+    }
+
+    /// Notes whether changed credentials could be taken, and why not.
+    fn note(&self, refused: Option<String>) {
+        self.metrics.credentials_reload_failed(&self.name, refused.is_some());
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
     fn prepare(

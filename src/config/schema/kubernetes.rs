@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use super::Outside;
-use crate::config::{KubernetesAccess, KubernetesConfig, values};
+use crate::config::{KubernetesAccess, KubernetesConfig, Pod, values};
 use crate::document::section::Section;
 
 /// Kubernetes sets these in every container; both are needed.
 const HOST_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 const PORT_VARIABLE: &str = "KUBERNETES_SERVICE_PORT";
+/// A pod is told these of itself where its manifest says so; all are needed.
+const POD_VARIABLES: [&str; 3] = ["POD_NAMESPACE", "POD_NAME", "POD_UID"];
 /// Where Kubernetes mounts a service account's credentials.
 const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -46,7 +48,9 @@ pub(super) fn read(top: &mut Section<'_>, outside: &Outside<'_>) -> KubernetesCo
     let credentials = credentials.unwrap_or_else(|| PathBuf::from(CREDENTIALS));
     let access =
         server.or_else(|| own_server(outside)).map(|server| KubernetesAccess { server, credentials, named });
-    KubernetesConfig { required: enabled == Wanted::Yes, access }
+    let [namespace, name, uid] = POD_VARIABLES.map(|variable| outside.environment.variable(variable));
+    let pod = namespace.zip(name).zip(uid).map(|((namespace, name), uid)| Pod { namespace, name, uid });
+    KubernetesConfig { required: enabled == Wanted::Yes, access, pod }
 }
 
 /// The address that Kubernetes gives every pod.

@@ -130,3 +130,36 @@ async fn a_volume_without_a_claim_has_nobody_to_tell() {
     claimed(&mock);
     assert_eq!(tell().await, (2, 1));
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_a_back_end_is_told_on_the_own_pod_once_a_minute() {
+    let mock = Mock::start().await;
+    let east = "east".parse().unwrap();
+    let warning = |text: &str| Warning { reason: "CredentialsReloadFailed", text: text.to_owned() };
+    mock.kubernetes().warn(&east, &warning("they are bad")).await;
+    assert_eq!(mock.requests(), [], "it is not known what pod this is");
+    let pod = Pod { namespace: "storage".into(), name: "controller-1".into(), uid: "u-1".into() };
+    let kubernetes = mock.kubernetes_in(pod);
+    for _ in 0..5 {
+        kubernetes.warn(&east, &warning("they are bad")).await;
+    }
+    kubernetes.warn(&"west".parse().unwrap(), &warning("so are these")).await;
+    let first = writes(&mock);
+    assert_eq!(first.len(), 2, "one for each back end: {first:#?}");
+    let (line, event) = &first[0];
+    assert!(line.starts_with("POST /api/v1/namespaces/storage/events"), "{line}");
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "namespace": "storage", "name": "controller-1", "uid": "u-1",
+    });
+    assert_eq!(event["involvedObject"], pod);
+    assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("CredentialsReloadFailed")));
+    assert_eq!((&event["message"], &event["count"]), (&json!("back end east: they are bad"), &json!(1)));
+    a_minute_passes().await;
+    kubernetes.warn(&east, &warning("they are worse")).await;
+    let second = writes(&mock);
+    assert!(second.len() == 1 && second[0].0.starts_with("PATCH"), "{second:#?}");
+    assert_eq!(
+        (&second[0].1["message"], &second[0].1["count"]),
+        (&json!("back end east: they are worse"), &json!(2))
+    );
+}

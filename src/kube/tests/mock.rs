@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::config::KubernetesAccess;
+use crate::config::{KubernetesAccess, Pod};
 use crate::kube::Kubernetes;
 use crate::kube::api::ApiServer;
 
@@ -76,7 +76,12 @@ impl Mock {
 
     /// The same, with this patience for each request.
     pub(in crate::kube) fn asked_within(&self, deadline: Duration) -> Kubernetes {
-        Kubernetes::new(ApiServer::open(&self.access).unwrap().within(deadline), "csi.example.org")
+        Kubernetes::new(ApiServer::open(&self.access).unwrap().within(deadline), "csi.example.org", None)
+    }
+
+    /// The same for a process in a pod.
+    pub(in crate::kube) fn kubernetes_in(&self, pod: Pod) -> Kubernetes {
+        Kubernetes::new(ApiServer::open(&self.access).unwrap(), "csi.example.org", Some(pod))
     }
 
     /// Gives the one who asks another token.

@@ -72,7 +72,7 @@ async fn the_api_server_is_known_by_the_authority_that_is_mounted_now() {
     let trust = |pem: String| std::fs::write(directory.path().join("ca.crt"), pem).unwrap();
     trust(first.cert.pem());
     let api = ApiServer::open(&access).unwrap();
-    let kubernetes = Kubernetes::new(api, DRIVER);
+    let kubernetes = Kubernetes::new(api, DRIVER, None);
     let trusted = second.cert.pem();
     tokio::spawn(serve(listener, second));
     let error = kubernetes.driver_fault().await.unwrap_err();

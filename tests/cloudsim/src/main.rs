@@ -6,27 +6,34 @@
     reason = "a program says where it listens, and why it does not"
 )]
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cloudsim::{Config, Sim};
+use cloudsim::{Config, Dialect, LoopDisks, Sim};
+use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "usage: cloudsim [--dialect openstack|rackspace|cyclades] [--listen ADDRESS] [--control ADDRESS] \
-                     [--servers COUNT]
+                     [--servers COUNT] [--home DIRECTORY]
 Prints the address of the identity service, then that for orders (see wire/control.rs), then the ids of the servers in the
-project csi. Ends when it is interrupted.";
+project csi. In its home, which must be empty, are a clouds.yaml and, in nodes/<server>, links to the loop devices that are a
+server's disks (root). Ends on SIGINT or SIGTERM, with 1 where something happened that must never happen, or where somebody
+left volumes or the like.";
 
 struct Arguments {
     dialect: String,
     listen: SocketAddr,
     control: SocketAddr,
     servers: usize,
+    home: Option<PathBuf>,
 }
 
 fn arguments() -> Result<Arguments, String> {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut found = Arguments { dialect: "openstack".to_owned(), listen: local, control: local, servers: 0 };
+    let dialect = "openstack".to_owned();
+    let mut found = Arguments { dialect, listen: local, control: local, servers: 0, home: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or(USAGE)?;
@@ -35,6 +42,7 @@ fn arguments() -> Result<Arguments, String> {
             "--dialect" => found.dialect = value,
             "--listen" => found.listen = value.parse().map_err(|why| bad(&why))?,
             "--control" => found.control = value.parse().map_err(|why| bad(&why))?,
+            "--home" => found.home = Some(value.into()),
             "--servers" => found.servers = value.parse().map_err(|why| bad(&why))?,
             _ => return Err(USAGE.to_owned()),
         }
@@ -61,12 +69,37 @@ async fn run() -> Result<(), String> {
         "cyclades" => Config::cyclades(),
         _ => return Err(USAGE.to_owned()),
     };
-    let failed = |why: std::io::Error| format!("cannot listen: {why}");
-    let sim = Arc::new(Sim::start_at(config, arguments.listen).await.map_err(failed)?);
-    let (control, _task) = sim.control(arguments.control).await.map_err(failed)?;
+    let dialect = config.dialect;
+    let failed = |why: io::Error| format!("cannot listen: {why}");
+    let mut sim = Sim::start_at(config, arguments.listen).await.map_err(failed)?;
+    if let Some(home) = &arguments.home {
+        let failed = |why: io::Error| format!("{}: {why}", home.display());
+        let disks = LoopDisks::new(home).map_err(failed)?;
+        sim.show_disks(if dialect == Dialect::Openstack { disks } else { disks.without_serials() });
+        std::fs::write(home.join("clouds.yaml"), sim.clouds_yaml()).map_err(failed)?;
+    }
+    let sim = Arc::new(sim);
+    let (control, task) = sim.control(arguments.control).await.map_err(failed)?;
+    let signals = |why: io::Error| format!("cannot wait for signals: {why}");
+    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     println!("{}\nhttp://{control}", sim.auth_url());
     for number in 1..=arguments.servers {
         println!("{}", sim.add_server("csi", &format!("server-{number}")));
     }
-    tokio::signal::ctrl_c().await.map_err(|why| format!("cannot wait for an interrupt: {why}"))
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(signals)?,
+        _ = terminate.recv() => {}
+    }
+    task.abort();
+    judge(&sim)
+}
+
+/// What an end is no good end with.
+fn judge(sim: &Sim) -> Result<(), String> {
+    let cloud = sim.cloud();
+    let (violations, left) = (cloud.ledger.violations(), cloud.leaks(&[]));
+    if violations.is_empty() && left.is_empty() {
+        return Ok(());
+    }
+    Err(format!("must never have happened: {violations:?}\nleft behind: {}", left.join(", ")))
 }

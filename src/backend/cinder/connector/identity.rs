@@ -73,6 +73,16 @@ pub(super) async fn learn(
             Err(error) => told.silent.push(format!("{}: {}", source.name(), error.chain())),
         }
     }
+    if let Some(server) = &settings.server
+        && told.denies(server)
+    {
+        // Not refused: who sets it may have to because a source is wrong.
+        tracing::warn!(
+            server,
+            told = told.words(),
+            "this node is set to be a server that it is not, as it seems"
+        );
+    }
     told.conclude(settings, zone_needed)
 }
 
@@ -116,6 +126,13 @@ impl Told {
                 self.words()
             ))
         })
+    }
+
+    /// Whether a source that is to be believed names another server.
+    fn denies(&self, server: &str) -> bool {
+        let is = |id: &ServerId| id.as_str() == server;
+        let same = |answer: &Answer| is(&answer.server) || answer.or.as_ref().is_some_and(is);
+        self.answers.iter().any(|answer| answer.certain && !same(answer))
     }
 
     fn zone(&self) -> Result<String> {

@@ -269,6 +269,7 @@ async fn changed_credentials_are_tried_and_bad_ones_keep_the_old() {
         let page = metrics.encode();
         let line = format!("fairlead_credentials_reload_failed{{backend=\"east\"}} {state}");
         assert!(page.contains(&line), "{page}");
+        assert_eq!(session.warning().is_some(), state == 1);
     };
     let first = session.access().token().await.unwrap();
     let mut watch = session.begin_watch();
@@ -281,6 +282,12 @@ async fn changed_credentials_are_tried_and_bad_ones_keep_the_old() {
     }
     secret.write(&server, "wrong");
     assert_eq!(session.look(&mut watch).await, Look::Kept);
+    let warning = session.warning().unwrap();
+    assert_eq!(warning.reason, "CredentialsReloadFailed");
+    assert!(
+        warning.text.contains("those before them stay: ") && !warning.text.contains("wrong"),
+        "{warning:?}"
+    );
     assert_eq!(session.look(&mut watch).await, Look::Same, "it is not tried again and again");
     secret.write(&server, "other");
     assert_eq!(session.look(&mut watch).await, Look::Kept, "the volumes are in the old project");

@@ -74,7 +74,7 @@ impl Session {
             Ok(access) => {
                 // They may name other files than those before.
                 watch.stamps = self.stamps(&access);
-                self.metrics.credentials_reload_failed(&self.name, false);
+                self.note(None);
                 tracing::info!(backend = self.name, "changed credentials are in use");
                 Look::Swapped
             }
@@ -82,8 +82,8 @@ impl Session {
                 if matches!(error.kind(), Kind::Unavailable | Kind::Timeout) {
                     watch.again = Some(Instant::now() + RETRY);
                 }
-                self.metrics.credentials_reload_failed(&self.name, true);
                 let error = error.chain();
+                self.note(Some(error.clone()));
                 tracing::error!(
                     backend = self.name,
                     error,

@@ -126,7 +126,8 @@ fn log_in(cloud: &mut Cloud, request: &Request) -> Reply {
 
 fn issue(cloud: &mut Cloud, project: &str, user: &str) -> Token {
     let token = Token {
-        secret: cloud.ids.secret(),
+        // As Keystone's tokens begin (Fernet: a version, and the high bytes of a time).
+        secret: format!("gAAAAAB{}", cloud.ids.secret()),
         project: project.to_owned(),
         user: user.to_owned(),
         end: cloud.now() + cloud.config.token_life,

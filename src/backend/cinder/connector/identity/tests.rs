@@ -78,6 +78,15 @@ fn sources_must_agree() {
     }
     let set = NodeSettings { server: Some(SERVER.to_owned()), ..settings() };
     assert_eq!(told.conclude(&set, false).unwrap().server, SERVER);
+    assert!(told.denies(SERVER), "what is set stands, and the firmware's word against it is logged");
+}
+
+#[test]
+fn what_is_set_is_denied_only_by_who_knows() {
+    let told = |shown, product| told(vec![judge(&firmware(shown, product)).unwrap()]);
+    assert!(told(OTHER, "OpenStack Nova").denies(SERVER));
+    assert!(!told(SWAPPED, "OpenStack Nova").denies(SERVER));
+    assert!(!told(OTHER, "PowerEdge R640").denies(SERVER));
 }
 
 #[test]
