@@ -6,7 +6,8 @@
 #   cinder      `cinder` on a real OpenStack (FAIRLEAD_OPENSTACK: the directory with its clouds.yaml and the disks of its
 #               servers; FAIRLEAD_OPENSTACK_SERVER: two servers, joined by a comma, that this machine is taken for)
 # A simulated cloud judges the end, too: a volume that two servers had, or that is left, is a failure.
-# Every skipped case must stand in skips.txt with its reason, and every line there must be a case that was skipped.
+# Every skipped case must stand in skips.txt with its reason, and every line there must be a case that was skipped. What a
+# line there leaves out is not run at all.
 # usage: csi-sanity/run.sh FAIRLEAD_BINARY [BACKEND...]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -60,6 +61,9 @@ size() {
   esac
 }
 
+# listed BACKEND KIND [MARK]: the cases in skips.txt, one name a line; with the mark "!" those that are left out.
+listed() { sed -nE "s/^${3:-!?}($2|both)(@([a-z]+,)*$1(,[a-z]+)*)?: (.*) # .*/\5/p" "$here/skips.txt" | sort; }
+
 has_lines() { (($(wc -l <"$2") >= $1)); }
 
 # Starts the simulated cloud that a back end needs, if it needs one.
@@ -84,7 +88,7 @@ end() {
 
 # one BACKEND KIND
 one() {
-  local backend=$1 kind=$2 run=$WORK/$1-$2 clouds=${#PIDS[@]} began=$SECONDS server settings status=0
+  local backend=$1 kind=$2 run=$WORK/$1-$2 clouds=${#PIDS[@]} began=$SECONDS server settings status=0 left_out=()
   mkdir -p "$run/volumes"
   start_cloud "$backend" "$run"
   server=$(server "$backend" "$run" "$kind")
@@ -101,8 +105,10 @@ EOF
   "$driver" all --config "$run/config.yaml" ${server:+--server-id "here=$server"} 2>"$run/driver.log" &
   PIDS+=($!)
   wait_for 10 test -S "$run/csi.sock"
+  # Their names as regular expressions.
+  mapfile -t left_out < <(listed "$backend" "$kind" '!' | sed -E 's/[][().*+?^${}|\\]/\\&/g; s/^/-ginkgo.skip=/')
   "$sanity" -csi.endpoint "unix://$run/csi.sock" -csi.mountdir "$run/target" -csi.stagingdir "$run/staging" \
-    -csi.testvolumeaccesstype "$kind" -csi.testvolumesize "$(size "$backend")" -csi.testnodevolumeattachlimit \
+    "${left_out[@]}" -csi.testvolumeaccesstype "$kind" -csi.testvolumesize "$(size "$backend")" -csi.testnodevolumeattachlimit \
     -ginkgo.junit-report "$run/junit.xml" -ginkgo.no-color >"$run/sanity.log" 2>&1 &
   PIDS+=($!)
   # So that a signal is heard meanwhile.
@@ -116,7 +122,7 @@ EOF
   # One name a line; a container's skip stands for its cases by name too.
   grep -oE '<testcase name="[^"]*"[^>]*status="(skipped|pending)"' "$run/junit.xml" |
     sed -E 's/^<testcase name="\[It\] ([^"]*)".*/\1/; s/&#34;/"/g; s/&#39;/'"'"'/g; s/&amp;/\&/g' | sort >"$run/skipped"
-  sed -nE "s/^($kind|both)(@([a-z]+,)*$backend(,[a-z]+)*)?: (.*) # .*/\5/p" "$here/skips.txt" | sort >"$run/expected"
+  listed "$backend" "$kind" >"$run/expected"
   if ! diff -u --label expected --label skipped "$run/expected" "$run/skipped"; then
     echo "the skipped cases ($kind) are not those of csi-sanity/skips.txt" >&2
     failed=1

@@ -13,6 +13,8 @@ work_dir() {
 clean_up() {
   local status=$1 pid mount loop
   trap - EXIT
+  # A second signal, as `timeout` sends it, must not end this half-way.
+  trap '' INT TERM
   # What fails here must not keep the rest from being cleaned up.
   set +e
   for pid in "${PIDS[@]}"; do
