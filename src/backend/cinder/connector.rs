@@ -1,8 +1,8 @@
 //! The node's side: a disk that Nova plugs into this server, found by its serial. Holds no credentials.
 //!
 //! The hypervisor gives each disk the volume's id as its serial. Nothing else is believed where disks have one: the device
-//! name that Nova tells is a guess of its own, but on Xen (see [`named`]). A node has nothing to attach or detach, so connecting is finding, and disconnecting is to see to
-//! it that nothing of this node is still to be written.
+//! name that Nova tells is a guess of its own, but on Xen (see `named`). A node has nothing to attach or detach, so
+//! connecting is finding, and disconnecting is to see to it that nothing of this node is still to be written.
 
 mod finder;
 mod identity;
