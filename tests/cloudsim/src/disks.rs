@@ -65,7 +65,7 @@ impl LoopDisks {
 
     fn plug(&mut self, server: &str, volume: &str, size: u64, readonly: bool) -> io::Result<()> {
         let file = self.file(volume);
-        grow(&file, size)?;
+        grow(&file, size << 30)?;
         let mut arguments = vec!["--find", "--show"];
         if readonly {
             arguments.push("--read-only");
@@ -95,7 +95,7 @@ impl Disks for LoopDisks {
                     Some(from) => copy(&self.file(from), &file)?,
                     None => drop(File::create_new(&file)?),
                 }
-                grow(&file, *size)
+                grow(&file, *size << 30)
             }
             DiskChange::Cut { volume, snapshot } => copy(&self.file(volume), &self.file(snapshot)),
             DiskChange::Plugged { server, volume, size, readonly } => {
@@ -103,7 +103,7 @@ impl Disks for LoopDisks {
             }
             DiskChange::Unplugged { server, volume } => self.unplug(server, volume),
             DiskChange::Grown { server, volume, size } => {
-                grow(&self.file(volume), *size)?;
+                grow(&self.file(volume), *size << 30)?;
                 match self.plugged.get(&(server.clone(), volume.clone())) {
                     Some((device, _)) => losetup(&["--set-capacity"], device).map(drop),
                     None => Ok(()),
@@ -128,17 +128,28 @@ impl Drop for LoopDisks {
     }
 }
 
-fn grow(file: &Path, gib: u64) -> io::Result<()> {
-    OpenOptions::new().write(true).open(file)?.set_len(gib << 30)
+/// Makes a file so many bytes long.
+///
+/// # Errors
+/// Where it cannot be changed.
+pub fn grow(file: &Path, bytes: u64) -> io::Result<()> {
+    OpenOptions::new().write(true).open(file)?.set_len(bytes)
 }
 
 /// Copies a file with its holes. What a server has written is in the device's cache first.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What `cp` says.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
     run("cp", &["--sparse=always", "--reflink=auto"], &[from, to]).map(drop)
 }
 
-fn losetup(arguments: &[&str], target: &Path) -> io::Result<String> {
+/// Runs `losetup` on a file or device, and gives what it prints.
+///
+/// # Errors
+/// What it says.
+pub fn losetup(arguments: &[&str], target: &Path) -> io::Result<String> {
     run("losetup", arguments, &[target])
 }
 
