@@ -12,7 +12,9 @@ pub mod cinder;
 pub mod file;
 mod late;
 mod metered;
+mod paging;
 mod registry;
+mod turns;
 
 use std::fmt::Debug;
 use std::path::PathBuf;

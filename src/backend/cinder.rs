@@ -30,7 +30,6 @@ mod suspects;
 #[cfg(test)]
 mod tests;
 mod translate;
-mod turns;
 mod twins;
 mod wait;
 pub mod watch;
@@ -46,7 +45,7 @@ pub use translate::content;
 
 use crate::backend::{
     AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, GroupOrder, Limits,
-    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder,
+    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder, turns,
 };
 use crate::error::Result;
 use crate::metrics::Metrics;
