@@ -66,11 +66,7 @@ impl LoopDisks {
     fn plug(&mut self, server: &str, volume: &str, size: u64, readonly: bool) -> io::Result<()> {
         let file = self.file(volume);
         grow(&file, size << 30)?;
-        let mut arguments = vec!["--find", "--show"];
-        if readonly {
-            arguments.push("--read-only");
-        }
-        let device = PathBuf::from(losetup(&arguments, &file)?.trim());
+        let device = bind(&file, readonly)?;
         fs::create_dir_all(self.directory.join("nodes").join(server))?;
         let link = self.link(server, volume)?;
         self.plugged.insert((server.to_owned(), volume.to_owned()), (device.clone(), link.clone()));
@@ -143,6 +139,23 @@ pub fn grow(file: &Path, bytes: u64) -> io::Result<()> {
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
     run("cp", &["--sparse=always", "--reflink=auto"], &[from, to]).map(drop)
+}
+
+/// Puts a file behind a free loop device.
+///
+/// # Errors
+/// What the tools say.
+pub fn bind(file: &Path, readonly: bool) -> io::Result<PathBuf> {
+    let mut arguments = vec!["--find", "--show"];
+    if readonly {
+        arguments.push("--read-only");
+    }
+    let device = PathBuf::from(losetup(&arguments, file)?.trim());
+    if !readonly {
+        // Who had it before may have made it refuse writes, and that outlives the binding.
+        run("blockdev", &["--setrw"], &[&device])?;
+    }
+    Ok(device)
 }
 
 /// Runs `losetup` on a file or device, and gives what it prints.

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use cloudsim::disks::{copy, grow, losetup};
+use cloudsim::disks::{bind, copy, grow, losetup};
 
 use crate::state::DiskChange;
 
@@ -75,11 +75,7 @@ impl Devices {
         name: Option<&str>,
         readonly: bool,
     ) -> io::Result<()> {
-        let mut arguments = vec!["--find", "--show"];
-        if readonly {
-            arguments.push("--read-only");
-        }
-        let device = PathBuf::from(losetup(&arguments, &self.file(id))?.trim());
+        let device = bind(&self.file(id), readonly)?;
         let home = self.directory.join(client.to_string());
         let mut links = vec![home.join("storpool-byid").join(global_id)];
         links.extend(name.map(|name| home.join("storpool").join(name)));
