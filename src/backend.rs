@@ -14,6 +14,7 @@ mod late;
 mod metered;
 mod paging;
 mod registry;
+pub mod storpool;
 mod turns;
 
 use std::fmt::Debug;

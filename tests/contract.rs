@@ -31,6 +31,8 @@ mod simulated;
 mod snapshot;
 #[path = "contract/storage.rs"]
 mod storage;
+#[path = "contract/storpool.rs"]
+mod storpool;
 #[path = "contract/volume.rs"]
 mod volume;
 
@@ -67,6 +69,11 @@ fn main() -> ExitCode {
     let (simulated, left_out) = simulated::trials(&facts);
     eprintln!(
         "SKIPPED: {left_out} facts on cinder: its servers are simulated and have no devices on this machine"
+    );
+    trials.extend(simulated);
+    let (simulated, left_out) = storpool::trials(&facts, root);
+    eprintln!(
+        "SKIPPED: {left_out} facts on storpool: its nodes cannot let go of devices, nor note a volume's content"
     );
     trials.extend(simulated);
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -9,6 +9,7 @@ use tonic::service::Routes;
 use crate::backend::cinder::connector::CinderConnector;
 use crate::backend::cinder::{CinderBackend, CinderConfig};
 use crate::backend::file::{FileBackend, FileConfig, FileConnector};
+use crate::backend::storpool::{StorpoolBackend, StorpoolConfig, StorpoolConnector};
 use crate::backend::{Backend, Backends, Connector, Late, Metered, Opener};
 use crate::config::{BackendConfig, Config};
 use crate::controller::Controller;
@@ -19,7 +20,7 @@ use crate::host::{Host, Linux};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::server::http::Readiness;
-use crate::volume::BackendName;
+use crate::volume::{BackendName, Topology};
 
 use super::ready::Part;
 use super::{Role, kubernetes};
@@ -129,14 +130,19 @@ fn zoned(config: &Config, name: &BackendName, settings: &CinderConfig) -> Cinder
     settings
 }
 
-/// The settings with a place in the topology: where the configuration names none, a segment of the back end's own, so
-/// that the scheduler chooses only nodes that have it configured.
+/// A place in the topology: where the configuration names none, a segment of the back end's own, so that the scheduler
+/// chooses only nodes that have it configured.
+fn place(config: &Config, name: &BackendName, named: &Topology) -> Topology {
+    let own = || Topology([(segment(config, name), "reachable".to_owned())].into());
+    if named.0.is_empty() { own() } else { named.clone() }
+}
+
 fn placed(config: &Config, name: &BackendName, settings: &FileConfig) -> FileConfig {
-    let mut settings = settings.clone();
-    if settings.reach.0.is_empty() {
-        settings.reach.0.insert(segment(config, name), "reachable".to_owned());
-    }
-    settings
+    FileConfig { reach: place(config, name, &settings.reach), ..settings.clone() }
+}
+
+fn placed_storpool(config: &Config, name: &BackendName, settings: &StorpoolConfig) -> StorpoolConfig {
+    StorpoolConfig { reach: place(config, name, &settings.reach), ..settings.clone() }
 }
 
 fn opener(config: &Config, name: &BackendName, settings: &BackendConfig, metrics: &Arc<Metrics>) -> Opener {
@@ -158,6 +164,17 @@ fn opener(config: &Config, name: &BackendName, settings: &BackendConfig, metrics
                 let settings = settings.clone();
                 Box::pin(async move {
                     let backend = FileBackend::open(settings).await?;
+                    Ok(Arc::new(backend) as Arc<dyn Backend>)
+                })
+            })
+        }
+        BackendConfig::Storpool(settings) => {
+            let settings = placed_storpool(config, name, settings);
+            let (name, metrics) = (name.clone(), Arc::clone(metrics));
+            Box::new(move || {
+                let (name, settings, metrics) = (name.clone(), settings.clone(), Arc::clone(&metrics));
+                Box::pin(async move {
+                    let backend = StorpoolBackend::open(name.as_str(), settings, metrics).await?;
                     Ok(Arc::new(backend) as Arc<dyn Backend>)
                 })
             })
@@ -218,6 +235,10 @@ fn connector(
         }
         BackendConfig::Cinder(settings) => {
             Arc::new(CinderConnector::new(zoned(config, name, settings), Arc::clone(metrics)))
+        }
+        BackendConfig::Storpool(settings) => {
+            let settings = placed_storpool(config, name, settings);
+            Arc::new(StorpoolConnector::new(settings, config.node.name.clone()))
         }
     }
 }
