@@ -76,8 +76,9 @@ pub fn trials(facts: &[Fact], root: bool) -> (Vec<Trial>, usize) {
 
 fn run(fact: Fact) -> Result<(), Failed> {
     runtime(Bytes::mib(1)).block_on(async {
-        let mut sim = Sim::start(Config::default()).await?;
+        // Dropped in the other order: the devices go before what they show.
         let directory = tempfile::tempdir()?;
+        let mut sim = Sim::start(Config::default()).await?;
         let devices = directory.path().join("devices");
         std::fs::create_dir(&devices)?;
         if fact.needs == Needs::Devices {

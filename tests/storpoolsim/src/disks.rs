@@ -91,10 +91,10 @@ impl Devices {
 
     fn detach(&mut self, client: u16, id: u64) -> io::Result<()> {
         let Some(shown) = self.shown.remove(&(client, id)) else { return Ok(()) };
-        for link in shown.links {
-            fs::remove_file(link)?;
-        }
-        losetup(&["--detach"], &shown.device).map(drop)
+        // The device goes also where its links are gone already.
+        let unlinked: io::Result<Vec<()>> = shown.links.iter().map(fs::remove_file).collect();
+        losetup(&["--detach"], &shown.device)?;
+        unlinked.map(drop)
     }
 
     /// The devices that a process of this machine has open or mounted, by client and number.
