@@ -13,8 +13,9 @@ REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 .PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cinder bench-cluster image release \
-  cluster-build cluster-up cluster-down e2e kind-e2e e2e-full openstack-up openstack-down test-openstack test-vm \
-  setup-build setup-test setup-go setup-vm
+  cluster-build cluster-up cluster-down e2e kind-e2e e2e-full openstack-up openstack-down test-openstack test-storpool \
+  test-vm \
+  setup-build setup-test setup-go setup-vm storpool-sanity
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 15
@@ -31,7 +32,7 @@ demo: setup-test release ## Shows a volume's life on this machine, step by step 
 	$(TARGET)/release/fairlead demo
 
 # The chart is checked among the unit tests, where its tools are there.
-test: lint chart-tools unit sanity ## Runs everything: lint, all tests, the chart's checks, csi-sanity (root)
+test: lint chart-tools unit sanity storpool-sanity ## Runs everything: lint, all tests, the chart's checks, csi-sanity (root)
 
 lint: setup-build $(DENY) ## Formatting, lints, licences and bans
 	$(CARGO) fmt --check
@@ -60,6 +61,15 @@ manifests: chart-tools ## Writes manifests/, the chart's README and the recorded
 
 sanity: setup-go release ## csi-sanity for mount and block volumes
 	tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead
+
+test-storpool: setup-test storpool-sanity ## The tests on a simulated StorPool: the vendor's client, the contract, faults, csi-sanity (root)
+	tests/leaks.sh $(CARGO) test --locked --package storpoolsim
+	tests/leaks.sh $(CARGO) test --locked --all-features --lib storpool
+	tests/leaks.sh $(CARGO) test --locked --all-features --test contract storpool
+
+storpool-sanity: setup-go release
+	$(CARGO) build --locked --package storpoolsim
+	FAIRLEAD_STORPOOLSIM=$(TARGET)/debug/storpoolsim tests/leaks.sh csi-sanity/run.sh $(TARGET)/release/fairlead storpool
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver

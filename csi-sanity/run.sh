@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# csi-sanity against a real `fairlead all`, for mount and for block, on the back end `file`, or on `cinder` with a real
+# csi-sanity against a real `fairlead all`, for mount and for block, on the back end `file`, on `cinder` with a real
 # OpenStack (FAIRLEAD_OPENSTACK: the directory with its clouds.yaml and the disks of its servers; FAIRLEAD_OPENSTACK_SERVER:
-# the server that this machine is taken for).
+# the server that this machine is taken for), or on `storpool` with a simulated cluster (FAIRLEAD_STORPOOLSIM: its program).
 # Every skipped case must stand in skips.txt with its reason, and every line there must be a case that was skipped.
-# usage: csi-sanity/run.sh FAIRLEAD_BINARY [file|cinder]
+# usage: csi-sanity/run.sh FAIRLEAD_BINARY [file|cinder|storpool]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../tests/lib.sh
@@ -32,8 +32,23 @@ settings() {
       printf 'consistentGroupTypes: [default-group], limits: {perServer: 8}, node: {server: %s, zone: nova, byId: %s}}' \
         "$server" "$cloud/nodes/$server"
       ;;
+    storpool)
+      printf '{kind: storpool, endpoint: "%s", tokenFile: %s, template: nvme, limits: {perServer: 8}, ' \
+        "$(head -n 1 "$1/cluster")" "$1/token"
+      printf 'node: {clientId: 1, byId: %s, byName: %s}}' "$1/devices/1/storpool-byid" "$1/devices/1/storpool"
+      ;;
     *) echo "there is no back end $backend" >&2; return 1 ;;
   esac
+}
+
+# Starts what the back end needs, with its files in a directory.
+start_cluster() {
+  [[ $backend == storpool ]] || return 0
+  mkdir "$1/devices"
+  echo 4711 >"$1/token"
+  "${FAIRLEAD_STORPOOLSIM:?names no program}" --clients 3 --token 4711 --devices "$1/devices" >"$1/cluster" &
+  PIDS+=($!)
+  wait_for 10 grep -q http "$1/cluster"
 }
 
 work_dir
@@ -41,6 +56,7 @@ failed=0
 for kind in mount block; do
   run=$WORK/$kind
   mkdir -p "$run/volumes"
+  start_cluster "$run"
   settings=$(settings "$run")
   cat >"$run/config.yaml" <<EOF
 endpoint: unix://$run/csi.sock
