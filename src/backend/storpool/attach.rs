@@ -6,6 +6,7 @@
 //! open is never robbed of it without a proof that it cannot write any more.
 
 mod batch;
+mod crowd;
 mod room;
 mod shared;
 mod uses;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use batch::{Batches, Undone};
+use crowd::Crowd;
 use room::Room;
 use shared::{Asker, Shared, Told};
 
@@ -34,7 +36,7 @@ use crate::host::files::random_hex;
 use crate::volume::{Attachment, Bytes, Connection, NodeId};
 
 /// From so many on, one list is asked for instead of each volume.
-const CROWD: usize = 4;
+const MANY: usize = 4;
 /// How often an attach is tried beside others that want the same volume.
 const TRIES: u32 = 12;
 /// The longest first pause of one that stepped back; it grows.
@@ -53,17 +55,20 @@ pub(super) struct Attacher {
     volumes: Asker<Vec<Volume>>,
     room: Room,
     turns: Turns,
+    crowd: Crowd,
 }
 
 impl Attacher {
     pub(super) fn new(client: &Arc<Client>, config: &StorpoolConfig) -> Self {
+        let crowd = Crowd::default();
         Self {
             client: Arc::clone(client),
-            batches: Batches::new(Arc::clone(client), config.attach_timeout),
-            table: Asker::new(1),
-            volumes: Asker::new(CROWD),
+            batches: Batches::new(Arc::clone(client), config.attach_timeout, &crowd),
+            table: Asker::new(1, &crowd),
+            volumes: Asker::new(MANY, &crowd),
             room: Room::default(),
             turns: Turns::default(),
+            crowd,
         }
     }
 
@@ -120,6 +125,7 @@ impl Cloud {
         let id = order.volume.as_str();
         let client = self.nodes.learn(&order.node).map_err(|error| error.with("volume", id))?;
         let job = Job { id, client, node: &order.node };
+        let _member = self.attacher.crowd.join();
         let _turn = self.attacher.turns.take(id).await;
         for tries in 1..=TRIES {
             if let Some(attached) = self.bring(order, &job).await.map_err(|error| job.told(error))? {
@@ -230,6 +236,7 @@ impl Cloud {
             Some(node) => Some(self.nodes.learn(node)?),
             None => None,
         };
+        let _member = self.attacher.crowd.join();
         let _turn = self.attacher.turns.take(id).await;
         let (volume, table) = tokio::join!(self.attacher.volume(id), self.attacher.table());
         let volume = match volume {

@@ -1,7 +1,7 @@
 //! Orders of the same moment go to the cluster in one call.
 //!
-//! Nobody waits for others to come: an order goes at once where none is under way, and those that come meanwhile go
-//! together as soon as that one is answered. A call does all or nothing, so one that is refused is taken apart until the
+//! An order goes at once where none is under way (in a crowd, after a moment), and those that come meanwhile go together as
+//! soon as that one is answered. A call does all or nothing, so one that is refused is taken apart until the
 //! bad order fails alone. A client that does not answer holds up its own orders, and the others only for a moment.
 
 use std::collections::BTreeSet;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::oneshot;
 
+use super::crowd::Crowd;
 use super::quoted;
 use crate::backend::storpool::client::{Client, Entry, Failure, Refusal, Retry};
 use crate::error::{Error, Result};
@@ -49,6 +50,7 @@ struct State {
 pub(super) struct Batches {
     client: Arc<Client>,
     timeout: Duration,
+    crowd: Crowd,
     state: Mutex<State>,
 }
 
@@ -60,8 +62,8 @@ impl std::fmt::Debug for Batches {
 
 impl Batches {
     /// Sends orders with this client, which waits so long for a cluster's clients.
-    pub(super) fn new(client: Arc<Client>, timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { client, timeout, state: Mutex::default() })
+    pub(super) fn new(client: Arc<Client>, timeout: Duration, crowd: &Crowd) -> Arc<Self> {
+        Arc::new(Self { client, timeout, crowd: crowd.clone(), state: Mutex::default() })
     }
 
     /// Has an order carried out.
@@ -86,33 +88,39 @@ impl Batches {
         if state.busy || state.waiting.is_empty() {
             return;
         }
-        let State { waiting, slow, .. } = &mut *state;
-        let (mut batch, mut rest, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
-        for order in waiting.drain(..) {
-            // What two orders for one volume in one call come to is nowhere said.
-            let fits = batch.len() < MOST
-                && !slow.contains(&order.entry.client)
-                && seen.insert(order.entry.volume.clone());
-            if fits { batch.push(order) } else { rest.push(order) }
-        }
-        let mut alone = Vec::new();
-        if batch.is_empty() {
-            // All are for clients that are slow already: they wait for these, not for the others.
-            alone.append(&mut rest);
-        }
-        *waiting = rest;
-        state.busy = !batch.is_empty();
+        state.busy = true;
         drop(state);
-        if !batch.is_empty() {
-            tokio::spawn(Arc::clone(self).fly(batch));
-        }
-        for order in alone {
-            let this = Arc::clone(self);
-            tokio::spawn(async move { this.send(vec![order]).await });
-        }
+        tokio::spawn(Arc::clone(self).fly());
     }
 
-    async fn fly(self: Arc<Self>, batch: Vec<Waiting>) {
+    /// What goes now: orders that go together, and such that each go alone.
+    fn take(&self) -> (Vec<Waiting>, Vec<Waiting>) {
+        let mut state = self.lock();
+        let State { waiting, slow, .. } = &mut *state;
+        let (mut batch, mut alone, mut rest, mut seen) =
+            (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+        for order in waiting.drain(..) {
+            // What two orders for one volume in one call come to is nowhere said.
+            let fits = batch.len() < MOST && !seen.contains(&order.entry.volume);
+            match (fits, slow.contains(&order.entry.client)) {
+                (true, slow) => {
+                    seen.insert(order.entry.volume.clone());
+                    if slow { alone.push(order) } else { batch.push(order) }
+                }
+                (false, _) => rest.push(order),
+            }
+        }
+        *waiting = rest;
+        (batch, alone)
+    }
+
+    async fn fly(self: Arc<Self>) {
+        self.crowd.gather().await;
+        let (batch, alone) = self.take();
+        for order in alone {
+            let this = Arc::clone(&self);
+            tokio::spawn(async move { this.send(vec![order]).await });
+        }
         let clients: BTreeSet<u16> = batch.iter().map(|order| order.entry.client).collect();
         let mut call = self.send(batch);
         let slow = tokio::time::timeout(SLOW, &mut call).await.is_err();
@@ -124,13 +132,15 @@ impl Batches {
         if slow {
             call.await;
             self.lock().slow.retain(|client| !clients.contains(client));
-            self.pump();
         }
     }
 
     /// Sends orders in one call, and in several where that is refused.
     fn send(&self, batch: Vec<Waiting>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            if batch.is_empty() {
+                return;
+            }
             let several =
                 batch.iter().any(|order| Some(order.entry.client) != batch.first().map(|o| o.entry.client));
             let timeout = if several { TOGETHER.min(self.timeout) } else { self.timeout };

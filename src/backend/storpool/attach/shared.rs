@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::crowd::Crowd;
 use crate::error::Result;
 
 /// An answer that may be shared, and when it was asked for.
@@ -34,6 +35,7 @@ pub(super) struct Asker<T> {
     turn: tokio::sync::Mutex<()>,
     /// So many must share it, or each asks for itself.
     least: usize,
+    crowd: Crowd,
 }
 
 impl<T> Batch<T> {
@@ -44,8 +46,13 @@ impl<T> Batch<T> {
 
 impl<T> Asker<T> {
     /// Asks where at least so many want to know.
-    pub(super) fn new(least: usize) -> Self {
-        Self { next: Mutex::new(Batch::new()), turn: tokio::sync::Mutex::new(()), least }
+    pub(super) fn new(least: usize, crowd: &Crowd) -> Self {
+        Self {
+            next: Mutex::new(Batch::new()),
+            turn: tokio::sync::Mutex::default(),
+            least,
+            crowd: crowd.clone(),
+        }
     }
 
     /// The answer to what many want to know; where too few do, the one to what this one wants to know alone. Others gather
@@ -71,6 +78,7 @@ impl<T> Asker<T> {
                 None => one().await.map(Told::One),
             };
         }
+        self.crowd.gather().await;
         {
             // Whoever comes from now on is in the next batch.
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +109,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_who_come_while_one_asks_share_the_next_answer() {
-        let (asker, asked) = (Arc::new(Asker::new(2)), Arc::new(AtomicUsize::new(0)));
+        let (asker, asked) = (Arc::new(Asker::new(2, &Crowd::default())), Arc::new(AtomicUsize::new(0)));
         let tasks: Vec<_> = (0..50)
             .map(|_| {
                 let (asker, asked) = (Arc::clone(&asker), Arc::clone(&asked));
@@ -124,7 +132,9 @@ mod tests {
             shared += usize::from(task.await.unwrap());
         }
         assert!(asked.load(Ordering::Relaxed) <= 2 && shared >= 49, "{asked:?} {shared}");
-        let alone = Asker::<()>::new(2).ask(async || panic!("nobody else asks"), async || Ok(7)).await;
+        let alone = Asker::<()>::new(2, &Crowd::default())
+            .ask(async || panic!("nobody else asks"), async || Ok(7))
+            .await;
         assert!(matches!(alone.unwrap(), Told::One(7)));
     }
 }
