@@ -12,7 +12,8 @@ BASE ?= debian:bookworm-slim
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cinder bench-cluster image release \
+.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cinder bench-cluster bench-storpool image \
+  release \
   cluster-build cluster-up cluster-down e2e kind-e2e e2e-full openstack-up openstack-down test-openstack test-storpool \
   test-vm \
   setup-build setup-test setup-go setup-vm storpool-sanity
@@ -78,6 +79,9 @@ bench: setup-test release ## Measures size, start, memory, calls, throughput; pr
 bench-cinder: openstack-up ## Counts requests and lost time on the real OpenStack, writes bench-cinder-results.json
 	$(CARGO) bench --locked --all-features --profile dev --bench cinder --no-run
 	FAIRLEAD_OPENSTACK_SERVERS="$$(tests/openstack/servers.sh 2)" $(CARGO) bench --locked --all-features --profile dev --bench cinder
+
+bench-storpool: setup-build ## Counts requests and time of attaches on a simulated StorPool, writes bench-storpool-results.json
+	$(CARGO) bench --locked --all-features --profile dev --bench storpool
 
 # What is measured is not this program, so it is built like the tests.
 bench-cluster: cluster-build ## Measures order to running pod on the test cluster (FAIRLEAD_BENCH_CLASS=...), writes bench-cluster-results.json
