@@ -29,7 +29,8 @@ impl Retry {
         let passes = match &failure {
             Failure::Refused(refusal) => refusal.transient,
             Failure::Lost(lost) => {
-                self.lost |= lost.sent;
+                // What cannot be tried again was judged where it arose: a call that could not be made is not under way.
+                self.lost |= lost.sent && !lost.hopeless;
                 !lost.hopeless
             }
         };

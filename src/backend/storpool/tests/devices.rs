@@ -43,8 +43,8 @@ impl Node {
     }
 
     fn connector(&self) -> StorpoolConnector {
-        let mut config = StorpoolConfig::default();
-        config.conf_file = self.directory.path().join("storpool.conf");
+        let conf_file = self.directory.path().join("storpool.conf");
+        let mut config = StorpoolConfig { conf_file, ..StorpoolConfig::default() };
         config.node.by_id = self.directory.path().join("byid");
         config.node.by_name = self.directory.path().join("byname");
         StorpoolConnector::new(config, "node12".to_owned()).with_patience(Duration::from_millis(300))

@@ -119,6 +119,11 @@ async fn bad_input_is_named_and_leaves_nothing() {
     assert_eq!((kind, outcome), (Kind::ResourceExhausted, Outcome::Refused), "{text}");
     world.backend.delete(&volume.id).await.unwrap();
     assert!(world.volumes().is_empty(), "{:?}", world.volumes());
+    for odd in ["a~b", "list", "ä"] {
+        let cut = SnapshotOrder { name: "s".into(), volume: id(odd), parameters: Parameters::default() };
+        let (kind, outcome, text) = told(world.backend.create_snapshot(&cut).await);
+        assert_eq!((kind, outcome), (Kind::NotFound, Outcome::Refused), "{text}");
+    }
     let untemplated = World::new(|config| config.template = None).await;
     let (kind, _, text) = told(untemplated.create("v").await);
     assert!(kind == Kind::InvalidArgument && text.contains("\"template\""), "{text}");
