@@ -8,15 +8,15 @@ DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
 BASE ?= debian:bookworm-slim
 # What csi-sanity runs on without a real cloud.
-SANITY ?= file openstack
+SANITY ?= file openstack rackspace storpool
 # Of the last commit: with it, and with the same base and packages, the same sources give the same image. For the image
 # alone: crates with C in them are compiled anew when the time changes, and so is all that depends on them.
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cinder bench-cluster image release \
-  cluster-build cluster-up cluster-down e2e kind-e2e e2e-full openstack-up openstack-down test-openstack test-vm \
-  setup-build setup-test setup-go setup-vm
+.PHONY: help demo test lint unit sanity chart chart-tools manifests bench bench-cinder bench-cluster bench-storpool image \
+  release cluster-build cluster-up cluster-down e2e kind-e2e e2e-full openstack-up openstack-down test-openstack \
+  test-storpool test-vm setup-build setup-test setup-go setup-vm
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 15
@@ -62,8 +62,15 @@ manifests: chart-tools ## Writes manifests/, the chart's README and the recorded
 
 # With the tests' own builds: a release takes minutes, and `make e2e` tests that one.
 sanity: setup-go ## csi-sanity for mount and block volumes, on files and on simulated clouds (root)
-	$(CARGO) test --locked --workspace --all-features --test process --test dialects --no-run
-	FAIRLEAD_CLOUDSIM=$(TARGET)/debug/cloudsim tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/debug/fairlead $(SANITY)
+	$(CARGO) test --locked --workspace --all-features --test process --test dialects --test vendor --no-run
+	FAIRLEAD_CLOUDSIM=$(TARGET)/debug/cloudsim FAIRLEAD_STORPOOLSIM=$(TARGET)/debug/storpoolsim \
+	  tests/leaks.sh tests/secrets.sh csi-sanity/run.sh $(TARGET)/debug/fairlead $(SANITY)
+
+test-storpool: setup-test ## The tests on a simulated StorPool: the vendor's client, the contract, faults, csi-sanity (root)
+	tests/leaks.sh $(CARGO) test --locked --package storpoolsim
+	tests/leaks.sh $(CARGO) test --locked --workspace --all-features --lib storpool
+	tests/leaks.sh $(CARGO) test --locked --workspace --all-features --test contract storpool
+	$(MAKE) sanity SANITY=storpool
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
@@ -72,6 +79,9 @@ bench: setup-test release ## Measures size, start, memory, calls, throughput; pr
 bench-cinder: openstack-up ## Counts requests and lost time on the real OpenStack, writes bench-cinder-results.json
 	$(CARGO) bench --locked --all-features --profile dev --bench cinder --no-run
 	FAIRLEAD_OPENSTACK_SERVERS="$$(tests/openstack/servers.sh 2)" $(CARGO) bench --locked --all-features --profile dev --bench cinder
+
+bench-storpool: setup-build ## Counts requests and time of attaches on a simulated StorPool, writes bench-storpool-results.json
+	$(CARGO) bench --locked --all-features --profile dev --bench storpool
 
 # What is measured is not this program, so it is built like the tests.
 bench-cluster: cluster-build ## Measures order to running pod on the test cluster (FAIRLEAD_BENCH_CLASS=...), writes bench-cluster-results.json

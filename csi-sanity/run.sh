@@ -5,6 +5,7 @@
 #               `cinder` on a simulated cloud of that kind (tests/cloudsim; FAIRLEAD_CLOUDSIM: its binary)
 #   cinder      `cinder` on a real OpenStack (FAIRLEAD_OPENSTACK: the directory with its clouds.yaml and the disks of its
 #               servers; FAIRLEAD_OPENSTACK_SERVER: two servers, joined by a comma, that this machine is taken for)
+#   storpool    a simulated cluster (tests/storpoolsim; FAIRLEAD_STORPOOLSIM: its binary)
 # A simulated cloud judges the end, too: a volume that two servers had, or that is left, is a failure.
 # Every skipped case must stand in skips.txt with its reason, and every line there must be a case that was skipped. What a
 # line there leaves out is not run at all.
@@ -39,6 +40,11 @@ settings() {
     file) echo "{kind: file, directory: $2/volumes, limits: {perServer: 8}}" ;;
     cinder) cinder openstack "${FAIRLEAD_OPENSTACK:-$cache/openstack/run}" "$3" ;;
     openstack | rackspace | cyclades) cinder "$1" "$2/cloud" "$3" ;;
+    storpool)
+      printf '{kind: storpool, endpoint: "%s", tokenFile: %s, template: nvme, limits: {perServer: 8}, ' \
+        "$(head -n 1 "$2/cloud.out")" "$2/token"
+      printf 'node: {clientId: 1, byId: %s, byName: %s}}' "$2/devices/1/storpool-byid" "$2/devices/1/storpool"
+      ;;
     *) echo "there is no back end $1" >&2; return 1 ;;
   esac
 }
@@ -75,6 +81,14 @@ start_cloud() {
         >"$2/cloud.out" 2>"$2/cloud.log" &
       PIDS+=($!)
       wait_for 10 has_lines 3 "$2/cloud.out"
+      ;;
+    storpool)
+      mkdir "$2/devices"
+      echo 4711 >"$2/token"
+      "${FAIRLEAD_STORPOOLSIM:?names no binary of the simulated cluster}" --clients 3 --token 4711 --devices "$2/devices" \
+        >"$2/cloud.out" 2>"$2/cloud.log" &
+      PIDS+=($!)
+      wait_for 10 has_lines 1 "$2/cloud.out"
       ;;
   esac
 }

@@ -12,7 +12,10 @@ pub mod cinder;
 pub mod file;
 mod late;
 mod metered;
+mod paging;
 mod registry;
+pub mod storpool;
+mod turns;
 
 use std::fmt::Debug;
 use std::path::PathBuf;

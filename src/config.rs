@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::backend::cinder::config::CinderConfig;
 use crate::backend::file::FileConfig;
+use crate::backend::storpool::StorpoolConfig;
 use crate::document::{self, yaml};
 use crate::node::NodeConfig;
 use crate::volume::{BackendName, FsType};
@@ -56,6 +57,8 @@ pub enum BackendConfig {
     File(FileConfig),
     /// A cloud with OpenStack's block storage.
     Cinder(Box<CinderConfig>),
+    /// A StorPool cluster.
+    Storpool(Box<StorpoolConfig>),
 }
 
 impl BackendConfig {
@@ -65,6 +68,7 @@ impl BackendConfig {
         match self {
             Self::File(_) => "file",
             Self::Cinder(_) => "cinder",
+            Self::Storpool(_) => "storpool",
         }
     }
 }

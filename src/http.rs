@@ -22,6 +22,7 @@ use std::time::Duration;
 
 pub use answer::{Answer, MAX_BODY};
 pub use bucket::{Rate, Rates, Throttle};
+pub use fault::Lost;
 pub use request::Request;
 pub use reqwest::{Method, Url};
 pub use tls::{Identity, Trust};
@@ -32,7 +33,6 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
-use fault::Lost;
 use retry::Next;
 
 /// How long a connection may take to come up, TLS included.
@@ -91,6 +91,28 @@ impl Http {
     pub async fn send(&self, request: &Request) -> Result<Answer> {
         self.persist(request).await.map_err(|error| {
             error.with("service", request.service).with("url", shown(&request.url)).during(request.operation)
+        })
+    }
+
+    /// Sends a request once and waits for its answer, until the deadline. For who decides alone what follows on a fault.
+    ///
+    /// # Errors
+    /// As [`Http::send`], and whether the cloud may have got the request.
+    pub async fn send_once(&self, request: &Request) -> Result<Answer, Lost> {
+        let deadline = Instant::now() + request.timeout;
+        let bucket = self.throttle.bucket(request.service, request.writes());
+        let waited = bucket.wait(deadline).await;
+        let result = match waited {
+            Ok(()) => self.attempt(request, deadline).await,
+            Err(error) => Err(Lost { error, sent: false, hopeless: false }),
+        };
+        result.map_err(|lost| Lost {
+            error: lost
+                .error
+                .with("service", request.service)
+                .with("url", shown(&request.url))
+                .during(request.operation),
+            ..lost
         })
     }
 

@@ -15,7 +15,19 @@ const RULES: &[(&str, &[&str])] = &[
     ("demo", &["client", "proto", "error", "volume", "host", "nix"]),
     ("probe", &["error"]),
     ("client", &["proto", "error", "tonic", "hyper_util"]),
-    ("config", &["document", "volume", "error", "backend::cinder", "backend::file", "node", "registrar"]),
+    (
+        "config",
+        &[
+            "document",
+            "volume",
+            "error",
+            "backend::cinder",
+            "backend::file",
+            "backend::storpool",
+            "node",
+            "registrar",
+        ],
+    ),
     ("document", &["volume"]),
     (
         "csi",
@@ -39,6 +51,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("backend::late", &["backend", "volume", "error"]),
     ("backend::cinder", &["backend", "volume", "error", "flight", "http", "metrics", "document", "host"]),
     ("backend::file", &["backend", "volume", "error", "flight", "failpoint", "host"]),
+    ("backend::storpool", &["backend", "volume", "error", "flight", "http", "metrics", "host"]),
     ("http", &["error", "metrics", "reqwest", "rustls", "rustls_native_certs"]),
     ("host", &["backend", "volume", "error", "flight", "failpoint", "nix"]),
     ("registrar", &["server", "metrics", "error", "proto", "tonic"]),
@@ -104,7 +117,7 @@ fn room(path: &Path) -> String {
 
 /// A folder for a kind of cloud, as against the trait's own helpers.
 fn is_back_end(name: &str) -> bool {
-    !matches!(name, "registry" | "metered" | "tests")
+    !matches!(name, "registry" | "metered" | "paging" | "tests" | "turns")
 }
 
 /// What a source names: `x` for `crate::x`, `backend::x` for a back end's room, and watched crates.

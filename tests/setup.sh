@@ -28,7 +28,7 @@ done
 # The C library's headers: a compiler without them is there but cannot link.
 [[ -e /usr/include/stdio.h ]] || missing+=(libc6-dev)
 [[ ($1 != cluster && $1 != kind) || -e /usr/include/seccomp.h ]] || missing+=(libseccomp-dev)
-[[ $1 != openstack ]] || /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+[[ $1 == build || $1 == vm ]] || /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 
 if ((${#missing[@]})); then
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

@@ -11,6 +11,7 @@ use crate::backend::cinder::connector::{CinderConnector, NamelessConnector};
 use crate::backend::cinder::dialect::Telling;
 use crate::backend::cinder::{CinderBackend, CinderConfig};
 use crate::backend::file::{FileBackend, FileConfig, FileConnector};
+use crate::backend::storpool::{StorpoolBackend, StorpoolConfig, StorpoolConnector};
 use crate::backend::{Backend, Backends, Connector, Late, Metered, Opener};
 use crate::config::{BackendConfig, Config};
 use crate::controller::Controller;
@@ -21,7 +22,7 @@ use crate::host::{Host, Linux};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::server::http::Readiness;
-use crate::volume::BackendName;
+use crate::volume::{BackendName, Topology};
 
 use super::ready::Part;
 use super::{Role, kubernetes};
@@ -145,14 +146,19 @@ fn zoned(config: &Config, name: &BackendName, settings: &CinderConfig) -> Cinder
     settings
 }
 
-/// The settings with a place in the topology: where the configuration names none, a segment of the back end's own, so
-/// that the scheduler chooses only nodes that have it configured.
+/// A place in the topology: where the configuration names none, a segment of the back end's own, so that the scheduler
+/// chooses only nodes that have it configured.
+fn place(config: &Config, name: &BackendName, named: &Topology) -> Topology {
+    let own = || Topology([(segment(config, name), "reachable".to_owned())].into());
+    if named.0.is_empty() { own() } else { named.clone() }
+}
+
 fn placed(config: &Config, name: &BackendName, settings: &FileConfig) -> FileConfig {
-    let mut settings = settings.clone();
-    if settings.reach.0.is_empty() {
-        settings.reach.0.insert(segment(config, name), "reachable".to_owned());
-    }
-    settings
+    FileConfig { reach: place(config, name, &settings.reach), ..settings.clone() }
+}
+
+fn placed_storpool(config: &Config, name: &BackendName, settings: &StorpoolConfig) -> StorpoolConfig {
+    StorpoolConfig { reach: place(config, name, &settings.reach), ..settings.clone() }
 }
 
 fn opener(config: &Config, name: &BackendName, settings: &BackendConfig, metrics: &Arc<Metrics>) -> Opener {
@@ -174,6 +180,17 @@ fn opener(config: &Config, name: &BackendName, settings: &BackendConfig, metrics
                 let settings = settings.clone();
                 Box::pin(async move {
                     let backend = FileBackend::open(settings).await?;
+                    Ok(Arc::new(backend) as Arc<dyn Backend>)
+                })
+            })
+        }
+        BackendConfig::Storpool(settings) => {
+            let settings = placed_storpool(config, name, settings);
+            let (name, metrics) = (name.clone(), Arc::clone(metrics));
+            Box::new(move || {
+                let (name, settings, metrics) = (name.clone(), settings.clone(), Arc::clone(&metrics));
+                Box::pin(async move {
+                    let backend = StorpoolBackend::open(name.as_str(), settings, metrics).await?;
                     Ok(Arc::new(backend) as Arc<dyn Backend>)
                 })
             })
@@ -237,6 +254,10 @@ fn connector(
         }
         BackendConfig::Cinder(settings) => {
             Arc::new(NamelessConnector::new(zoned(config, name, settings), config.node.name.clone()))
+        }
+        BackendConfig::Storpool(settings) => {
+            let settings = placed_storpool(config, name, settings);
+            Arc::new(StorpoolConnector::new(settings, config.node.name.clone()))
         }
     }
 }

@@ -32,7 +32,6 @@ mod suspects;
 #[cfg(test)]
 mod tests;
 mod translate;
-mod turns;
 mod twins;
 mod wait;
 pub mod watch;
@@ -49,7 +48,7 @@ pub use translate::content;
 
 use crate::backend::{
     AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, GroupOrder, Limits,
-    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder, Warning,
+    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder, Warning, turns,
 };
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;

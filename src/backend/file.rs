@@ -7,7 +7,6 @@ mod client;
 mod config;
 mod connector;
 mod model;
-mod paging;
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 mod cinder;
 mod kubernetes;
 mod server_id;
+mod storpool;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,7 +26,10 @@ const HTTP: &str = "127.0.0.1:9810";
 const GRACE_SECONDS: u64 = 25;
 const NODE_VARIABLE: &str = "NODE_NAME";
 /// The kinds of back ends that this build has.
-const KINDS: [&str; 2] = ["cinder", "file"];
+const KINDS: [&str; 3] = ["cinder", "file", "storpool"];
+/// The longest name of a cluster, and the longest prefix of names: the cloud's names and notes have at most 255
+/// characters.
+const MAX_TEXT: usize = 64;
 
 /// Reads all keys. `None` where something that has no default is missing or wrong, which is then among the faults.
 pub fn read(
@@ -266,6 +270,12 @@ fn same(one: &BackendConfig, other: &BackendConfig) -> Option<&'static str> {
         (BackendConfig::Cinder(one), BackendConfig::Cinder(other)) => (one.source == other.source
             && one.choice.region == other.choice.region)
             .then_some("cloud and region"),
+        // One cluster may be several back ends, as long as each knows its own volumes.
+        (BackendConfig::Storpool(one), BackendConfig::Storpool(other)) => {
+            let same = one.endpoints == other.endpoints && one.conf_file == other.conf_file;
+            (same && one.cluster == other.cluster && one.prefix == other.prefix)
+                .then_some("cluster, \"clusterId\" and \"namePrefix\"")
+        }
         _ => None,
     }
 }
@@ -283,6 +293,13 @@ fn backend(entry: &Entry, outside: &Outside<'_>, server_ids: &ServerIds) -> Opti
             };
             server_ids.of(&entry.key, outside, named);
             config.map(BackendConfig::File)
+        }
+        Some(Found { value: "storpool", .. }) => {
+            let mut config = storpool::read(&mut section, faults);
+            section.finish();
+            let told = server_ids.of(&entry.key, outside, storpool::client);
+            config.node.client = told.or(config.node.client);
+            Some(BackendConfig::Storpool(Box::new(config)))
         }
         Some(Found { value: "cinder", .. }) => {
             let mut config = cinder::read(&mut section, outside);
@@ -328,4 +345,15 @@ fn file(section: &mut Section<'_>, faults: &Faults) -> Option<FileConfig> {
     }
     config.reach = read_topology(section, "topology", faults);
     directory.map(|_| config)
+}
+
+/// What names in a cloud begin with.
+fn prefix(text: &str) -> Result<String, String> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match text.len() <= MAX_TEXT && text.chars().all(sound) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "{text:?} has more than {MAX_TEXT} characters or others than letters, digits, '-', '_' and '.'"
+        )),
+    }
 }

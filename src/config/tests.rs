@@ -599,3 +599,68 @@ fn the_nodes_of_a_cloud_with_numbers_have_numbers() {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
 }
+
+fn storpool(keys: &str) -> StorpoolConfig {
+    let text = format!("backends: {{fast: {{kind: storpool{keys}}}}}\n");
+    match good(&text).backends.remove(0).1 {
+        BackendConfig::Storpool(config) => *config,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_storpool_cluster_is_configured_without_its_token_being_there() {
+    assert_eq!(storpool(""), StorpoolConfig::default(), "the hosts' own configuration names all else");
+    let all = storpool(
+        ", endpoint: ['http://10.0.0.1:81', 'https://sp.example'], tokenFile: /t, caFile: /ca, confFile: /c, \
+         multiCluster: true, template: nvme, clusterId: prod, namePrefix: k8s-, attachTimeout: 20, \
+         limits: {perServer: 14, volumes: 50, bytes: 10TiB}, topology: {example.org/zone: z1}, \
+         node: {clientId: 12, clusterId: D.n, byId: /byid, byName: /byname}",
+    );
+    assert_eq!(all.endpoints, ["http://10.0.0.1:81", "https://sp.example"]);
+    assert_eq!((all.template.as_deref(), all.cluster.as_str()), (Some("nvme"), "prod"));
+    assert_eq!((all.prefix.to_string().as_str(), all.attach_timeout.as_secs()), ("k8s-", 20));
+    assert_eq!((all.per_server, all.max_volumes), (Some(14), Some(50)));
+    assert_eq!((all.node.client, all.node.cluster_id.as_deref()), (Some(12), Some("d.n")));
+    assert!(all.multi_cluster && all.reach.0["example.org/zone"] == "z1");
+    assert_eq!(storpool(", endpoint: 'http://10.0.0.1:81'").endpoints.len(), 1);
+}
+
+#[test]
+fn every_fault_of_a_storpool_cluster_is_told() {
+    let text = faults(
+        "backends:
+  fast:
+    kind: storpool
+    endpoint: [sp.example, 'http://user@host']
+    tokenFile: token
+    template: a b
+    clusterId: ''
+    namePrefix: a.b
+    attachTimeout: 0
+    multiCluster: perhaps
+    node: {clientId: 4096, clusterId: d, byId: x, client: 3}
+  slow: {kind: storpool}
+  slwo: {kind: storpool}
+  far: {kind: storpol}
+",
+    )
+    .join("\n");
+    for part in [
+        "f.yaml:4:16: \"backends.fast.endpoint\": \"sp.example\" is no management address",
+        "\"http://user@host\" is no management address",
+        "\"backends.fast.tokenFile\": \"token\" is no absolute path",
+        "\"backends.fast.template\": \"a b\" is no name in StorPool",
+        "\"backends.fast.clusterId\": \"\" names no cluster",
+        "\"backends.fast.namePrefix\": \"a.b\" is no prefix",
+        "\"backends.fast.attachTimeout\"",
+        "\"perhaps\" is neither true nor false",
+        "\"backends.fast.node.clientId\"",
+        "\"d\" is no id of a StorPool cluster",
+        "\"backends.fast.node.client\" is not known (did you mean \"clientId\"?)",
+        "\"fast\" and \"slow\" have the same cluster, \"clusterId\" and \"namePrefix\"",
+        "kind \"storpol\" is not built in (did you mean \"storpool\"?)",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}

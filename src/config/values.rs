@@ -98,6 +98,15 @@ impl fmt::Display for LogFilter {
     }
 }
 
+/// `true` or `false`.
+pub fn truth(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
+}
+
 /// A driver's name: at most 63 bytes of letters, digits, `-`, `_` and `.`, with a letter at both ends. (The CSI spec
 /// asks for alphanumeric ends; the conformance suite asks for letters.)
 pub fn driver_name(text: &str) -> Result<String, String> {

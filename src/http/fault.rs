@@ -12,12 +12,13 @@ use super::Trust;
 
 /// A try without an answer.
 #[derive(Debug)]
-pub(super) struct Lost {
-    pub(super) error: Error,
+pub struct Lost {
+    /// What went wrong.
+    pub error: Error,
     /// Whether the cloud may have got the request.
-    pub(super) sent: bool,
+    pub sent: bool,
     /// Whether another try would end the same.
-    pub(super) hopeless: bool,
+    pub hopeless: bool,
 }
 
 impl Lost {

@@ -97,6 +97,22 @@ async fn a_read_is_repeated_and_a_write_whose_answer_is_lost_is_not() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_sent_once_tells_whether_it_was_sent() {
+    let lost = plain().send_once(&get(nobody().await)).await.unwrap_err();
+    assert!(!lost.sent && !lost.hopeless, "{lost:?}");
+    assert!(lost.error.to_string().contains("get volume"), "{lost:?}");
+    let server = Fake::start(by_turn(|turn| match turn {
+        0 => Reply::hang_up(),
+        _ => Reply::json(503, "{}"),
+    }))
+    .await;
+    let lost = plain().send_once(&get(server.url("/v3"))).await.unwrap_err();
+    assert!(lost.sent && !lost.hopeless, "{lost:?}");
+    assert_eq!(plain().send_once(&get(server.url("/v3"))).await.unwrap().status(), 503);
+    assert_eq!(server.seen().len(), 2, "nothing is repeated");
+}
+
+#[tokio::test]
 async fn a_refused_connection_is_tried_again_for_any_call_and_names_the_host() {
     let url = nobody().await;
     let started = Instant::now();

@@ -46,7 +46,7 @@ pub struct Attachment {
 
 /// One case for each kind of connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
 pub enum Connection {
     /// An image file that the node puts behind a loop device.
     Loop {
@@ -69,6 +69,14 @@ pub enum Connection {
         /// How many volumes the cloud listed at the server once this one was attached: as many disks must be there at
         /// least before any of them can be taken for it.
         disks: u32,
+    },
+    /// A StorPool volume that its client shows on the node.
+    Storpool {
+        /// Its global id, by which the node has a link to it.
+        global_id: String,
+        /// Its name, by which the node has another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
     },
 }
 
@@ -143,6 +151,15 @@ mod tests {
             "{context:?}"
         );
         assert_eq!(Attachment::from_context(&context).unwrap(), attachment);
+    }
+
+    #[test]
+    fn a_storpool_volume_is_told_by_its_ids() {
+        let json = r#"{"version":1,"nonce":"7","size":1073741824,"content":"new","readonly":false,"connection":{"kind":"storpool","globalId":"d.n.a1z"}}"#;
+        let context = BTreeMap::from([(KEY.to_owned(), json.to_owned())]);
+        let attachment = Attachment::from_context(&context).unwrap();
+        assert_eq!(attachment.connection, Connection::Storpool { global_id: "d.n.a1z".into(), name: None });
+        assert_eq!(attachment.to_context().unwrap(), context);
     }
 
     #[test]

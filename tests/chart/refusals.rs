@@ -32,7 +32,10 @@ const BAD: &[(&[&str], &[&str])] = &[
     (&["driverName=fairlead9"], &["at '/driverName'", "'not' failed"]),
     (&["image.tag=a b"], &["at '/image/tag'", "'a b' does not match pattern"]),
     (&["image.pullPolicy=Sometimes"], &["at '/image/pullPolicy'", "'Always', 'IfNotPresent', 'Never'"]),
-    (&["backends.here.kind=fil"], &["at '/backends/here/kind'", "value must be one of 'cinder', 'file'"]),
+    (
+        &["backends.here.kind=fil"],
+        &["at '/backends/here/kind'", "value must be one of 'cinder', 'file', 'storpool'"],
+    ),
     (&["backends.here.directory=srv"], &["at '/backends/here/directory'", "'srv' does not match pattern"]),
     (&["backends.here.directory=/a/../b"], &["at '/backends/here/directory'", "does not match pattern"]),
     (&["backends.here.directory=/"], &["at '/backends/here/directory'", "does not match pattern"]),
@@ -53,6 +56,9 @@ const BAD: &[(&[&str], &[&str])] = &[
     (&["backends.two.kind=cinder", "backends.two.limits.sizes.min=1GB"], &["/limits/sizes/min'"]),
     (&["backends.two.kind=cinder", "backends.two.serverIdFile=id"], &["at '/backends/two/serverIdFile'"]),
     (&["backends.here.serverIdFile=/id"], &["at '/backends/here'", "'serverIdFile' not allowed"]),
+    (&["backends.two.kind=storpool", "backends.two.cloud=x"], &["at '/backends/two'", "'cloud' not allowed"]),
+    (&["backends.two.kind=storpool", "backends.two.endpoint=sp.example:81"], &["/backends/two/endpoint'"]),
+    (&["backends.two.kind=storpool", "backends.two.namePrefix=csi"], &["/backends/two/namePrefix'"]),
     (&["backends.here.secret.onNode=true"], &["at '/backends/here/secret'", "missing property"]),
     (
         &["backends.here.secret.existingSecret=a", "backends.here.secret.data.token=b"],

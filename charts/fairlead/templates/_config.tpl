@@ -31,6 +31,9 @@ backends:
     {{- if and (eq $backend.kind "cinder") $backend.secret (not $backend.cloudsFile) (not $backend.cloudConfFile) }}
     cloudsFile: /run/secrets/fairlead/{{ $name }}/clouds.yaml
     {{- end }}
+    {{- if and (eq $backend.kind "storpool") $backend.secret (not $backend.tokenFile) }}
+    tokenFile: /run/secrets/fairlead/{{ $name }}/token
+    {{- end }}
   {{- end }}
 {{- end }}
 
@@ -117,6 +120,27 @@ finds the new one by itself.
 - name: server-id-{{ $name }}
   # It must exist: a node that does not know which server it is would only fail later.
   hostPath: {path: {{ . | quote }}, type: File}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The hosts' own configuration of StorPool, which tells each node its number. It must be there: (list driver "mount" or "volume"). */}}
+{{- define "fairlead.storpool" -}}
+{{- $files := dict -}}
+{{- range $name, $backend := (index . 0).backends -}}
+{{- if eq $backend.kind "storpool" -}}
+{{- $_ := set $files ($backend.confFile | default "/etc/storpool.conf") true -}}
+{{- end -}}
+{{- end -}}
+{{- range $at, $file := keys $files | sortAlpha }}
+{{- if eq (index $ 1) "mount" }}
+- {name: storpool-{{ $at }}, mountPath: {{ $file | quote }}, readOnly: true}
+- {name: storpool-{{ $at }}-d, mountPath: {{ printf "%s.d" $file | quote }}, readOnly: true}
+{{- else }}
+- name: storpool-{{ $at }}
+  hostPath: {path: {{ $file | quote }}, type: File}
+- name: storpool-{{ $at }}-d
+  hostPath: {path: {{ printf "%s.d" $file | quote }}, type: DirectoryOrCreate}
 {{- end }}
 {{- end }}
 {{- end }}

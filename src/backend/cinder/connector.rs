@@ -400,7 +400,7 @@ fn check(volume: &NativeId, attachment: &Attachment) -> Result<()> {
             "the attachment is of the disk {serial:?}, which is not this volume's"
         ))
         .with("volume", volume)),
-        Connection::Loop { .. } | Connection::Nameless { .. } => {
+        Connection::Loop { .. } | Connection::Nameless { .. } | Connection::Storpool { .. } => {
             Err(Error::invalid("the attachment is of another kind of back end").with("volume", volume))
         }
     }

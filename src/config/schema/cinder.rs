@@ -4,7 +4,7 @@ mod node;
 
 use std::path::Path;
 
-use super::{Outside, count, values};
+use super::{Outside, count, prefix, values};
 use crate::backend::cinder::config::{
     CLOUDS_FILE, CinderConfig, Interface, Rate, Rates, Source, TypeLimits, Variables,
 };
@@ -13,9 +13,6 @@ use crate::document::Faults;
 use crate::document::section::Section;
 use crate::volume::{Bytes, SizeRules};
 
-/// The longest name of a cluster, and the longest prefix of names: the cloud's names and notes have at most 255
-/// characters.
-const MAX_TEXT: usize = 64;
 /// Calls in a second beyond which nothing is limited any more.
 const MAX_RATE: f64 = 10_000.0;
 
@@ -31,7 +28,7 @@ pub(super) fn read(section: &mut Section<'_>, outside: &Outside<'_>) -> CinderCo
     if let Some(found) = section.parsed("namePrefix", prefix) {
         config.name_prefix = found.value;
     }
-    if let Some(found) = section.number_or_text("ignoreVolumeAZ", truth) {
+    if let Some(found) = section.number_or_text("ignoreVolumeAZ", values::truth) {
         config.ignore_volume_az |= found.value;
     }
     let key = |text: &str| values::topology_key(text).map(|()| text.to_owned());
@@ -65,7 +62,7 @@ fn source(section: &mut Section<'_>, outside: &Outside<'_>) -> Source {
     let cloud = section.parsed("cloud", plain).map(|found| found.value);
     let clouds_file = section.parsed("cloudsFile", values::absolute);
     let conf_files = section.texts_or_text("cloudConfFile");
-    let environment = section.number_or_text("environment", truth);
+    let environment = section.number_or_text("environment", values::truth);
     let mut given: Vec<_> = clouds_file.iter().map(|found| ("cloudsFile", found.at)).collect();
     given.extend(conf_files.iter().flatten().take(1).map(|found| ("cloudConfFile", found.at)));
     given.extend(environment.iter().filter(|found| found.value).map(|found| ("environment", found.at)));
@@ -192,14 +189,6 @@ fn interface(text: &str) -> Result<Interface, String> {
     Interface::parse(text).ok_or_else(|| format!("{text:?} is no interface: use public, internal or admin"))
 }
 
-fn truth(text: &str) -> Result<bool, String> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(format!("{text:?} is neither true nor false")),
-    }
-}
-
 /// A name in the cloud.
 fn plain(text: &str) -> Result<String, String> {
     match text.is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
@@ -213,15 +202,5 @@ fn owner(text: &str) -> Result<String, String> {
     match text.is_empty() {
         true => Err("\"\" names no cluster".to_owned()),
         false => prefix(text),
-    }
-}
-
-fn prefix(text: &str) -> Result<String, String> {
-    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    match text.len() <= MAX_TEXT && text.chars().all(sound) {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
-            "{text:?} has more than {MAX_TEXT} characters or others than letters, digits, '-', '_' and '.'"
-        )),
     }
 }

@@ -25,7 +25,7 @@ fn servers(text: &str, options: &[&str], variable: &str) -> Result<Vec<Option<St
         .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let of = |config: BackendConfig| match config {
         BackendConfig::Cinder(config) => Some(config.node.server),
-        BackendConfig::File(_) => None,
+        BackendConfig::File(_) | BackendConfig::Storpool(_) => None,
     };
     Ok(config.backends.into_iter().filter_map(|(_, config)| of(config)).collect())
 }

@@ -65,12 +65,8 @@ impl LoopDisks {
 
     fn plug(&mut self, server: &str, volume: &str, size: u64, readonly: bool) -> io::Result<()> {
         let file = self.file(volume);
-        grow(&file, size)?;
-        let mut arguments = vec!["--find", "--show"];
-        if readonly {
-            arguments.push("--read-only");
-        }
-        let device = PathBuf::from(losetup(&arguments, &file)?.trim());
+        grow(&file, size << 30)?;
+        let device = bind(&file, readonly)?;
         fs::create_dir_all(self.directory.join("nodes").join(server))?;
         let link = self.link(server, volume)?;
         self.plugged.insert((server.to_owned(), volume.to_owned()), (device.clone(), link.clone()));
@@ -95,7 +91,7 @@ impl Disks for LoopDisks {
                     Some(from) => copy(&self.file(from), &file)?,
                     None => drop(File::create_new(&file)?),
                 }
-                grow(&file, *size)
+                grow(&file, *size << 30)
             }
             DiskChange::Cut { volume, snapshot } => copy(&self.file(volume), &self.file(snapshot)),
             DiskChange::Plugged { server, volume, size, readonly } => {
@@ -103,7 +99,7 @@ impl Disks for LoopDisks {
             }
             DiskChange::Unplugged { server, volume } => self.unplug(server, volume),
             DiskChange::Grown { server, volume, size } => {
-                grow(&self.file(volume), *size)?;
+                grow(&self.file(volume), *size << 30)?;
                 match self.plugged.get(&(server.clone(), volume.clone())) {
                     Some((device, _)) => losetup(&["--set-capacity"], device).map(drop),
                     None => Ok(()),
@@ -128,17 +124,45 @@ impl Drop for LoopDisks {
     }
 }
 
-fn grow(file: &Path, gib: u64) -> io::Result<()> {
-    OpenOptions::new().write(true).open(file)?.set_len(gib << 30)
+/// Makes a file so many bytes long.
+///
+/// # Errors
+/// Where it cannot be changed.
+pub fn grow(file: &Path, bytes: u64) -> io::Result<()> {
+    OpenOptions::new().write(true).open(file)?.set_len(bytes)
 }
 
 /// Copies a file with its holes. What a server has written is in the device's cache first.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What `cp` says.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
     run("cp", &["--sparse=always", "--reflink=auto"], &[from, to]).map(drop)
 }
 
-fn losetup(arguments: &[&str], target: &Path) -> io::Result<String> {
+/// Puts a file behind a free loop device.
+///
+/// # Errors
+/// What the tools say.
+pub fn bind(file: &Path, readonly: bool) -> io::Result<PathBuf> {
+    let mut arguments = vec!["--find", "--show"];
+    if readonly {
+        arguments.push("--read-only");
+    }
+    let device = PathBuf::from(losetup(&arguments, file)?.trim());
+    if !readonly {
+        // Who had it before may have made it refuse writes, and that outlives the binding.
+        run("blockdev", &["--setrw"], &[&device])?;
+    }
+    Ok(device)
+}
+
+/// Runs `losetup` on a file or device, and gives what it prints.
+///
+/// # Errors
+/// What it says.
+pub fn losetup(arguments: &[&str], target: &Path) -> io::Result<String> {
     run("losetup", arguments, &[target])
 }
 

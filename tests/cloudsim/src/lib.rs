@@ -4,7 +4,7 @@
 //! [`state`] knows what a cloud has and what goes on in it, [`wire`] how that is asked for over HTTP.
 
 pub mod config;
-mod disks;
+pub mod disks;
 pub mod state;
 mod wire;
 
@@ -20,11 +20,8 @@ use tokio::time::Instant;
 
 pub use config::{Config, Dialect, NameFilter, PASSWORD, Version};
 pub use disks::{Disks, LoopDisks};
-pub use state::{Cloud, Fate, Leftover, Phase};
-pub use wire::{Count, Counts, Fault, Rule};
-
-use wire::Request;
-use wire::faults::Faults;
+pub use state::{Caller, Cloud, Fate, Leftover, Phase};
+pub use wire::{Count, Counts, Fault, Faults, Reply, Request, Rule, Service, serve};
 
 /// A cloud that runs until it is dropped.
 pub struct Sim {
@@ -93,20 +90,12 @@ impl Shared {
         }
     }
 
-    fn faults(&self) -> MutexGuard<'_, Faults> {
+    pub(crate) fn rules(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    pub(crate) fn counted(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn fault(&self, request: &Request) -> Option<Fault> {
-        self.faults().of(request)
-    }
-
-    pub(crate) fn count(&self, key: &str, change: impl FnOnce(&mut Count)) {
-        change(self.counts().entry(key.to_owned()).or_default());
     }
 }
 
@@ -135,7 +124,7 @@ impl Sim {
             start: Instant::now(),
             epoch,
         });
-        let task = wire::server::serve(listener, Arc::clone(&shared));
+        let task = serve(listener, Arc::clone(&shared));
         Ok(Self { shared, address, task, ticks: None })
     }
 
@@ -231,18 +220,18 @@ impl Sim {
 
     /// From now on, something goes wrong with some requests. The first rule that fits a request decides.
     pub fn order(&self, rule: Rule) {
-        self.shared.faults().add(rule);
+        self.shared.rules().add(rule);
     }
 
     /// Nothing goes wrong with requests any more.
     pub fn clear_orders(&self) {
-        self.shared.faults().clear();
+        self.shared.rules().clear();
     }
 
     /// The rules of which something is left.
     #[must_use]
     pub fn orders(&self) -> Vec<Rule> {
-        self.shared.faults().rules().to_vec()
+        self.shared.rules().rules().to_vec()
     }
 
     /// No token that was given out is good any more.
@@ -256,17 +245,17 @@ impl Sim {
     /// The requests since the start or since they were last forgotten.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.shared.counts().clone()
+        self.shared.counted().clone()
     }
 
     /// How many requests there were.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.shared.counts().values().map(|count| count.requests).sum()
+        self.shared.counted().values().map(|count| count.requests).sum()
     }
 
     /// Forgets the requests that there were.
     pub fn forget_counts(&self) {
-        self.shared.counts().clear();
+        self.shared.counted().clear();
     }
 }

@@ -13,9 +13,10 @@ mod request;
 pub(crate) mod server;
 
 pub use count::{Count, Counts};
-pub use faults::{Fault, Rule};
+pub use faults::{Fault, Faults, Rule};
 pub use reply::Reply;
 pub use request::Request;
+pub use server::{Service, serve};
 
 pub(crate) use reply::Answer;
 

@@ -3,8 +3,7 @@
 use super::images::Original;
 use super::{Class, Client, now, time};
 use crate::backend::file::model::SnapshotRecord;
-use crate::backend::file::paging;
-use crate::backend::{Listing, Page, SnapshotFilter, SnapshotOrder};
+use crate::backend::{Listing, Page, SnapshotFilter, SnapshotOrder, paging};
 use crate::error::{Error, Kind, Result};
 use crate::host::files;
 use crate::host::lock::Mode;
@@ -110,7 +109,7 @@ impl Client {
             Some(id) => vec![id.clone()],
             None => self.ids(Class::Snapshot)?,
         };
-        paging::page(ids, page, |id| {
+        paging::page(ids.into_iter().map(|id| (id, ())), page, |id, ()| {
             Ok(self
                 .snapshot(id)?
                 .filter(|snapshot| filter.volume.as_ref().is_none_or(|volume| snapshot.volume == *volume)))

@@ -3,8 +3,7 @@
 use super::images::Original;
 use super::{Class, Client, now};
 use crate::backend::file::model::{AttachmentRecord, VolumeRecord};
-use crate::backend::file::paging;
-use crate::backend::{Expanded, Listing, Page, VolumeOrder};
+use crate::backend::{Expanded, Listing, Page, VolumeOrder, paging};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::host::files;
@@ -147,7 +146,8 @@ impl Client {
     /// A damaged record fails the whole list: who reads it takes what is missing there for deleted.
     pub(in super::super) fn list(&self, page: &Page) -> Result<Listing<Volume>> {
         let nodes = self.attached_by_volume()?;
-        paging::page(self.ids(Class::Volume)?, page, |id| {
+        let ids = self.ids(Class::Volume)?.into_iter().map(|id| (id, ()));
+        paging::page(ids, page, |id, ()| {
             let Some(record) = self.record::<VolumeRecord>(Class::Volume, id)? else { return Ok(None) };
             let attached = self.attached_to(id, nodes.get(id).map_or(&[], Vec::as_slice))?;
             self.describe(id, record, attached).map(Some)

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use crate::state::Fate;
 
 use super::Reply;
-use super::count::pattern;
 use super::request::Request;
 
 /// Something that goes wrong with a request. Times are in milliseconds.
@@ -110,36 +109,40 @@ impl Rule {
         self
     }
 
-    fn fits(&self, request: &Request) -> bool {
+    fn fits(&self, request: &Request, pattern: &str) -> bool {
         let body = || request.body.windows(self.body.len()).any(|part| part == self.body.as_bytes());
         (self.method.is_empty() || self.method == request.method.as_str())
-            && pattern(&request.path).ends_with(&self.path)
+            && pattern.ends_with(&self.path)
             && (self.body.is_empty() || body())
     }
 }
 
 /// What goes wrong from now on.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     rules: Vec<Rule>,
 }
 
 impl Faults {
-    pub(crate) fn add(&mut self, rule: Rule) {
+    /// Takes in one more rule, as the last.
+    pub fn add(&mut self, rule: Rule) {
         self.rules.push(rule);
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Forgets all rules.
+    pub fn clear(&mut self) {
         self.rules.clear();
     }
 
-    pub(crate) fn rules(&self) -> &[Rule] {
+    /// The rules of which something is left.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// What goes wrong with this one: the first rule that fits decides.
-    pub(crate) fn of(&mut self, request: &Request) -> Option<Fault> {
-        let at = self.rules.iter().position(|rule| rule.fits(request))?;
+    /// What goes wrong with this one, of this pattern: the first rule that fits decides.
+    pub fn of(&mut self, request: &Request, pattern: &str) -> Option<Fault> {
+        let at = self.rules.iter().position(|rule| rule.fits(request, pattern))?;
         let rule = &mut self.rules[at];
         if rule.skip > 0 {
             rule.skip -= 1;
@@ -155,11 +158,19 @@ impl Faults {
 }
 
 impl Fault {
+    /// What a proxy answers instead of the service, where the fault is one of a proxy's.
+    #[must_use]
+    pub fn proxy(&self) -> Option<Reply> {
+        match self {
+            Self::Html(status) => Some(page(*status)),
+            _ => None,
+        }
+    }
+
     /// What is answered without anything being done, where nothing is.
     pub(super) fn instead(&self, request: &Request) -> Option<Reply> {
         Some(match self {
             Self::Refuse(status, text) => Reply::fault(*status, text),
-            Self::Html(status) => page(*status),
             Self::TooMany(seconds) => Reply::fault(429, "Too many requests").header("retry-after", seconds),
             Self::Throttle(seconds) => {
                 let fault = serde_json::json!({"overLimitFault": {"code": 413,
@@ -171,7 +182,7 @@ impl Fault {
                 let place = format!("{}/{}", request.root(), request.path.join("/"));
                 Reply::empty(302).header("location", place)
             }
-            _ => return None,
+            other => return other.proxy(),
         })
     }
 }

@@ -52,7 +52,9 @@ impl Reply {
         Self::text(404, "text/html; charset=UTF-8", page)
     }
 
-    pub(super) fn json(status: u16, body: &Value) -> Self {
+    /// With a body of JSON.
+    #[must_use]
+    pub fn json(status: u16, body: &Value) -> Self {
         Self::text(status, "application/json", body.to_string())
     }
 

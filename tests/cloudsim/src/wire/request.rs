@@ -24,7 +24,9 @@ pub struct Request {
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    /// A header, where it is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
@@ -38,7 +40,9 @@ impl Request {
         self.path.iter().skip(from).map(String::as_str).filter(|part| !part.is_empty()).collect()
     }
 
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+    /// A parameter of its query.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 

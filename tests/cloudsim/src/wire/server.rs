@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 use crate::state::{Caller, Fate};
 use crate::{Shared, Sim};
 
-use super::faults::{Fault, ms, page};
+use super::count::Counts;
+use super::faults::{Fault, Faults, ms, page};
 use super::request::{Request, split};
 use super::{Answer, Reply};
 
@@ -35,14 +36,35 @@ enum Out {
     Break,
 }
 
-/// Serves the cloud's services as long as the task runs.
-pub(crate) fn serve(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
+/// Something that answers requests over HTTP.
+pub trait Service: Send + Sync + 'static {
+    /// On whose behalf a request is that comes now, as far as that is known before it was read.
+    fn caller(&self) -> Caller;
+
+    /// A path without what differs from object to object: by this requests are counted, and rules tell them apart.
+    fn pattern(&self, path: &[String]) -> String;
+
+    /// What is to go wrong.
+    fn faults(&self) -> MutexGuard<'_, Faults>;
+
+    /// The requests that there were.
+    fn counts(&self) -> MutexGuard<'_, Counts>;
+
+    /// What is answered without anything being done, where the fault is one of those.
+    fn instead(&self, fault: &Fault, request: &Request) -> Option<Reply>;
+
+    /// Does what is asked for.
+    fn work(self: Arc<Self>, request: Request) -> impl Future<Output = Reply> + Send;
+}
+
+/// Serves as long as the task runs.
+pub fn serve(listener: TcpListener, service: Arc<impl Service>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             // One that cannot be accepted is its caller's loss.
             if let Ok((stream, _)) = listener.accept().await {
-                let shared = Arc::clone(&shared);
-                tokio::spawn(talk(stream, move |request| exchange(request, Arc::clone(&shared))));
+                let service = Arc::clone(&service);
+                tokio::spawn(talk(stream, move |request| exchange(request, Arc::clone(&service))));
             }
         }
     })
@@ -90,18 +112,24 @@ async fn take_apart(request: http::Request<Incoming>, caller: Caller) -> io::Res
     Ok(Request { method: head.method, path, query, headers: head.headers, body, caller })
 }
 
-async fn exchange(request: http::Request<Incoming>, shared: Arc<Shared>) -> io::Result<Response<Chunks>> {
-    let caller = Caller { request: format!("req-{}", shared.cloud().ids.uuid()), ..Caller::default() };
-    let request = take_apart(request, caller).await?;
-    let key = format!("{} {}", request.method, super::count::pattern(&request.path));
-    shared.count(&key, |count| {
+async fn exchange<S: Service>(
+    request: http::Request<Incoming>,
+    service: Arc<S>,
+) -> io::Result<Response<Chunks>> {
+    let request = take_apart(request, service.caller()).await?;
+    let pattern = service.pattern(&request.path);
+    let key = format!("{} {pattern}", request.method);
+    {
+        let mut counts = service.counts();
+        let count = counts.entry(key.clone()).or_default();
         count.requests += 1;
         count.received += request.body.len() as u64;
-    });
+    }
+    let fault = service.faults().of(&request, &pattern);
     // In a task of its own: a service does not stop its work because its caller has gone.
-    let work = tokio::spawn(perform(request, Arc::clone(&shared)));
+    let work = tokio::spawn(perform(request, fault, Arc::clone(&service)));
     let (response, length) = respond(work.await.map_err(io::Error::other)?)?;
-    shared.count(&key, |count| count.sent += length);
+    service.counts().entry(key).or_default().sent += length;
     Ok(response)
 }
 
@@ -124,49 +152,48 @@ fn respond(out: Out) -> io::Result<(Response<Chunks>, u64)> {
 }
 
 /// Does what a request asks for, in the way in which it is to go wrong.
-async fn perform(mut request: Request, shared: Arc<Shared>) -> Out {
-    let fault = shared.fault(&request);
-    if let Some(instead) = fault.as_ref().and_then(|fault| fault.instead(&request)) {
-        return Out::Reply(with_id(instead, &request));
+async fn perform<S: Service>(mut request: Request, fault: Option<Fault>, service: Arc<S>) -> Out {
+    if let Some(instead) = fault.as_ref().and_then(|fault| service.instead(fault, &request)) {
+        return Out::Reply(instead);
     }
     if let Some(Fault::Fate(fate)) = &fault {
         request.caller.fate = Fate::clone(fate);
     }
     match fault {
-        None | Some(Fault::Fate(_)) => Out::Reply(work(request, &shared).await),
+        None | Some(Fault::Fate(_)) => Out::Reply(service.work(request).await),
         Some(Fault::Drop) => Out::Break,
         Some(Fault::LoseReply) => {
-            work(request, &shared).await;
+            service.work(request).await;
             Out::Break
         }
         Some(Fault::Late(after)) => {
             tokio::time::sleep(ms(after)).await;
-            Out::Reply(work(request, &shared).await)
+            Out::Reply(service.work(request).await)
         }
         Some(Fault::SlowReply(after)) => {
-            let reply = work(request, &shared).await;
+            let reply = service.work(request).await;
             tokio::time::sleep(ms(after)).await;
             Out::Reply(reply)
         }
         Some(Fault::GatewayTimeout(after)) => {
             tokio::spawn(async move {
                 tokio::time::sleep(ms(after)).await;
-                work(request, &shared).await;
+                service.work(request).await;
             });
             Out::Reply(page(504))
         }
         Some(Fault::Truncate) => {
-            let reply = work(request, &shared).await;
+            let reply = service.work(request).await;
             let half = reply.body.len() / 2;
             Out::Part(reply, half)
         }
         Some(Fault::Garble) => {
-            let mut reply = work(request, &shared).await;
+            let mut reply = service.work(request).await;
             reply.body.truncate(reply.body.len() / 2);
             Out::Reply(reply)
         }
         Some(Fault::ContentType(kind)) => {
-            let mut reply = work(request, &shared).await;
+            let mut reply = service.work(request).await;
             reply.headers.retain(|(name, _)| *name != "content-type");
             Out::Reply(reply.header("content-type", kind))
         }
@@ -180,6 +207,32 @@ async fn perform(mut request: Request, shared: Arc<Shared>) -> Out {
             | Fault::Unauthorized
             | Fault::RedirectLoop,
         ) => Out::Break,
+    }
+}
+
+impl Service for Shared {
+    fn caller(&self) -> Caller {
+        Caller { request: format!("req-{}", self.cloud().ids.uuid()), ..Caller::default() }
+    }
+
+    fn pattern(&self, path: &[String]) -> String {
+        super::count::pattern(path)
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.rules()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counted()
+    }
+
+    fn instead(&self, fault: &Fault, request: &Request) -> Option<Reply> {
+        fault.instead(request).map(|reply| with_id(reply, request))
+    }
+
+    async fn work(self: Arc<Self>, request: Request) -> Reply {
+        work(request, &self).await
     }
 }
 

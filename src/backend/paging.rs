@@ -7,23 +7,24 @@ use crate::volume::NativeId;
 /// What a token of ours begins with.
 const PREFIX: &str = "after:";
 
-/// The page of `ids` (sorted). `load` gives `None` for what is not to be listed, such as what was deleted meanwhile.
+/// The page of `list`, which is sorted by id. `load` gives `None` for what is not to be listed, such as what was deleted
+/// meanwhile.
 ///
 /// # Errors
 /// `BadToken`; and what `load` says.
-pub(super) fn page<T>(
-    ids: Vec<NativeId>,
+pub(crate) fn page<V, T>(
+    list: impl IntoIterator<Item = (NativeId, V)>,
     page: &Page,
-    mut load: impl FnMut(&NativeId) -> Result<Option<T>>,
+    mut load: impl FnMut(&NativeId, V) -> Result<Option<T>>,
 ) -> Result<Listing<T>> {
     let after = page.token.as_deref().map(parse).transpose()?;
     let max = page.max.filter(|max| *max > 0).unwrap_or(usize::MAX);
     let (mut items, mut last) = (Vec::new(), None);
-    for id in ids {
+    for (id, value) in list {
         if after.as_ref().is_some_and(|after| id <= *after) {
             continue;
         }
-        let Some(item) = load(&id)? else { continue };
+        let Some(item) = load(&id, value)? else { continue };
         if items.len() == max {
             return Ok(Listing { items, next: last });
         }

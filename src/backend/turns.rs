@@ -9,11 +9,11 @@ type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// Who has the turn, by name.
 #[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<HashMap<String, Turn>>);
+pub(crate) struct Turns(Mutex<HashMap<String, Turn>>);
 
 impl Turns {
     /// Waits for the turn of this name, which lasts as long as what is given.
-    pub(super) async fn take(&self, name: &str) -> OwnedMutexGuard<()> {
+    pub(crate) async fn take(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);

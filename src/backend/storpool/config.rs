@@ -1,0 +1,113 @@
+//! What an operator can set for a back end of kind `storpool`. A node gets the same settings and reads no token.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::volume::{Bytes, SizeRules, Topology};
+
+pub use super::names::Prefix;
+
+/// Where hosts of a cluster have its configuration.
+pub const CONF_FILE: &str = "/etc/storpool.conf";
+/// Whose the volumes are when nothing else is said.
+pub const CLUSTER: &str = "kubernetes";
+/// How long a client may take to confirm that it has a volume. Below the time that a sidecar waits for a call.
+const ATTACH: Duration = Duration::from_secs(10);
+
+/// Settings of one `storpool` back end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorpoolConfig {
+    /// The URLs of the management API, best first; empty: [`CONF_FILE`] names it.
+    pub endpoints: Vec<String>,
+    /// A file with the token; `None`: [`CONF_FILE`] has it.
+    pub token_file: Option<PathBuf>,
+    /// The hosts' configuration, which names what is not set here.
+    pub conf_file: PathBuf,
+    /// A PEM file of the only authorities to trust, where the API is reached over TLS.
+    pub ca_file: Option<PathBuf>,
+    /// Whether calls are made for the whole location, not for one cluster of it.
+    pub multi_cluster: bool,
+    /// The template of volumes whose StorageClass names none.
+    pub template: Option<String>,
+    /// Whose the volumes are: those of other clusters in the same StorPool are neither listed nor touched.
+    pub cluster: String,
+    /// What names in StorPool begin with, before the CSI name.
+    pub prefix: Prefix,
+    /// How long a client may take to confirm that it has a volume, in whole seconds.
+    pub attach_timeout: Duration,
+    /// Volumes that one server can have at once.
+    pub per_server: Option<u32>,
+    /// Volumes of this cluster all together.
+    pub max_volumes: Option<u64>,
+    /// Bytes of this cluster's volumes all together, as promised to users.
+    pub max_bytes: Option<Bytes>,
+    /// From where it can be reached; empty: from everywhere.
+    pub reach: Topology,
+    /// What nodes alone read.
+    pub node: NodeSettings,
+}
+
+/// The node's part of the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// This host's number (SP_OURID); `None`: the hosts' configuration has it.
+    pub client: Option<u16>,
+    /// The cluster's id (SP_CLUSTER_ID), likewise.
+    pub cluster_id: Option<String>,
+    /// Links to devices by global id.
+    pub by_id: PathBuf,
+    /// Links to devices by name.
+    pub by_name: PathBuf,
+}
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        Self {
+            client: None,
+            cluster_id: None,
+            by_id: "/dev/storpool-byid".into(),
+            by_name: "/dev/storpool".into(),
+        }
+    }
+}
+
+impl Default for StorpoolConfig {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            token_file: None,
+            conf_file: CONF_FILE.into(),
+            ca_file: None,
+            multi_cluster: false,
+            template: None,
+            cluster: CLUSTER.to_owned(),
+            prefix: Prefix::default(),
+            attach_timeout: ATTACH,
+            per_server: None,
+            max_volumes: None,
+            max_bytes: None,
+            reach: Topology::default(),
+            node: NodeSettings::default(),
+        }
+    }
+}
+
+impl StorpoolConfig {
+    /// The defaults, with the API there.
+    #[must_use]
+    pub fn new(endpoint: &str, token_file: &Path) -> Self {
+        Self {
+            endpoints: vec![endpoint.to_owned()],
+            token_file: Some(token_file.to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
+/// Sizes: StorPool counts in sectors of 512 bytes, file systems and their tools in pages. No source tells the largest.
+pub(super) const SIZES: SizeRules = SizeRules {
+    min: Bytes::mib(1),
+    max: Bytes::gib(1 << 20),
+    step: Bytes::new(4096),
+    default: Bytes::gib(1),
+};

@@ -1,0 +1,233 @@
+//! Attaching in bulk, beside others, and to clients that do not answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use storpoolsim::state::{Detach, Entry, Kind as Sort};
+use storpoolsim::{Late, refuse};
+
+use super::world::{attach, id, node, told, world};
+use crate::backend::{Backend, DetachOrder};
+use crate::error::{Kind, Outcome};
+use crate::volume::NativeId;
+
+async fn many(world: &super::world::World, count: usize) -> Vec<NativeId> {
+    let mut volumes = Vec::new();
+    for n in 0..count {
+        volumes.push(world.create(&format!("v{n}")).await.unwrap().id);
+    }
+    volumes
+}
+
+fn client(n: usize) -> u16 {
+    u16::try_from(n % 4).unwrap() + 1
+}
+
+#[tokio::test]
+async fn many_attaches_share_a_few_calls() {
+    let world = Arc::new(world().await);
+    world.sim.cluster().config.timings.answer = Duration::from_millis(5);
+    let volumes = many(&world, 200).await;
+    world.sim.forget_counts();
+    let tasks: Vec<_> = volumes
+        .iter()
+        .enumerate()
+        .map(|(n, volume)| {
+            let (world, volume) = (Arc::clone(&world), volume.clone());
+            tokio::spawn(async move { world.attach(&volume, client(n)).await.map(drop) })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(world.holders().len(), 200);
+    assert!(world.sim.requests() <= 20, "0.1 for each: {:?}", world.sim.counts());
+    assert!(world.sim.cluster().ledger.shared.is_empty());
+    world.sim.forget_counts();
+    let tasks: Vec<_> = volumes
+        .iter()
+        .enumerate()
+        .map(|(n, volume)| {
+            let (world, volume) = (Arc::clone(&world), volume.clone());
+            tokio::spawn(async move { world.detach(&volume, client(n)).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert!(world.holders().is_empty());
+    assert!(world.count("/VolumesReassignWait") <= 10, "{:?}", world.sim.counts());
+}
+
+#[tokio::test]
+async fn one_bad_order_fails_alone() {
+    let world = Arc::new(world().await);
+    let volumes = many(&world, 30).await;
+    // One of them is gone once the batch is on its way, and another client is not known.
+    world.sim.order(storpoolsim::Rule::once(
+        "POST",
+        "/VolumesReassignWait",
+        storpoolsim::Fault::SlowReply(60),
+    ));
+    let first = {
+        let (world, volume) = (Arc::clone(&world), volumes[0].clone());
+        tokio::spawn(async move { world.attach(&volume, 1).await.map(drop) })
+    };
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let tasks: Vec<_> = (1..30)
+        .map(|n| {
+            let (world, volume) = (Arc::clone(&world), volumes[n].clone());
+            let client = if n == 20 { 77 } else { client(n) };
+            tokio::spawn(async move { world.attach(&volume, client).await.map(drop) })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    world.sim.cluster().delete("csi--v7", None).unwrap();
+    first.await.unwrap().unwrap();
+    for (n, task) in (1..30).zip(tasks) {
+        let result = task.await.unwrap();
+        match n {
+            7 | 20 => {
+                let (kind, outcome, text) = told(result);
+                assert_eq!((kind, outcome), (Kind::NotFound, Outcome::Refused), "{text}");
+                let wanted = if n == 7 { "volume=csi--v7" } else { "node=node-77" };
+                assert!(text.contains(wanted), "{text}");
+            }
+            _ => result.unwrap(),
+        }
+    }
+    assert_eq!(world.holders().len(), 28);
+}
+
+#[tokio::test]
+async fn a_client_that_is_down_holds_up_its_own_volumes_alone() {
+    for late in [Late::Error("timeout"), Late::Error("newName")] {
+        let world = Arc::new(world().await);
+        world.sim.cluster().config.late = late;
+        let volumes = many(&world, 12).await;
+        world.sim.cluster().run_client(4, false);
+        let begun = Instant::now();
+        let tasks: Vec<_> = volumes
+            .iter()
+            .enumerate()
+            .map(|(n, volume)| {
+                let (world, volume) = (Arc::clone(&world), volume.clone());
+                tokio::spawn(
+                    async move { (n, world.attach(&volume, client(n)).await.map(drop), Instant::now()) },
+                )
+            })
+            .collect();
+        for task in tasks {
+            let (n, result, at) = task.await.unwrap();
+            if client(n) == 4 {
+                let (kind, outcome, text) = told(result);
+                assert_eq!((kind, outcome), (Kind::Unavailable, Outcome::Unknown), "{text}");
+                assert!(text.contains("node=node-4") && text.contains("storpool_block"), "{text}");
+            } else {
+                result.unwrap();
+                assert!(at - begun < Duration::from_millis(2_600), "{n}: {:?}", at - begun);
+            }
+        }
+        // A new order of another client does not wait for it at all.
+        let (slow, begun) = (Arc::clone(&world), Instant::now());
+        let again = tokio::spawn({
+            let volume = volumes[3].clone();
+            async move { slow.attach(&volume, 4).await.map(drop) }
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let other = world.create("other").await.unwrap();
+        world.attach(&other.id, 1).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
+        assert!(again.await.unwrap().is_err());
+        world.sim.cluster().run_client(4, true);
+        world.attach(&volumes[3], 4).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_open_is_taken_only_with_a_proof() {
+    let world = world().await;
+    let volume = world.create("v").await.unwrap().id;
+    world.attach(&volume, 1).await.unwrap();
+    world.sim.cluster().set_open("csi--v", 1, 1).unwrap();
+    let (kind, outcome, text) = told(world.detach(&volume, 1).await);
+    assert_eq!((kind, outcome), (Kind::Busy, Outcome::Unknown), "{text}");
+    assert!(text.contains("node-1"), "{text}");
+    assert_eq!(told(world.attach(&volume, 2).await).0, Kind::FailedPrecondition);
+    let all = DetachOrder { volume: volume.clone(), node: None, fence: None };
+    assert_eq!(told(world.backend.detach(&all).await).0, Kind::Busy);
+    assert_eq!(world.holders()["csi--v"], [1]);
+    assert!(world.sim.cluster().ledger.cut_off.is_empty());
+    world.fence(&volume, 1).await.unwrap();
+    world.attach(&volume, 2).await.unwrap();
+    assert_eq!(world.holders()["csi--v"], [2]);
+    // Something looked at the device for a moment.
+    world.sim.cluster().set_open("csi--v", 2, 1).unwrap();
+    let (sim, letting_go) = (&world.sim, async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    });
+    let (detached, ()) = tokio::join!(world.detach(&volume, 2), async {
+        letting_go.await;
+        sim.cluster().set_open("csi--v", 2, 0).unwrap();
+    });
+    detached.unwrap();
+}
+
+#[tokio::test]
+async fn the_same_attachment_is_told_the_same_and_a_later_one_otherwise() {
+    let world = world().await;
+    let volume = world.create("v").await.unwrap().id;
+    let first = world.attach(&volume, 1).await.unwrap();
+    assert_eq!(world.attach(&volume, 1).await.unwrap(), first);
+    // Whatever the reason for a detach.
+    world.fence(&volume, 1).await.unwrap();
+    let second = world.attach(&volume, 1).await.unwrap();
+    assert_ne!(first.nonce, second.nonce);
+    let all = DetachOrder { volume: volume.clone(), node: None, fence: None };
+    world.backend.detach(&all).await.unwrap();
+    assert_ne!(world.attach(&volume, 1).await.unwrap().nonce, second.nonce);
+}
+
+/// Something outside this driver attaches it between the look and the order.
+#[tokio::test]
+async fn whoever_comes_second_steps_back() {
+    let world = world().await;
+    let volume = world.create("v").await.unwrap().id;
+    world.sim.order(storpoolsim::Rule::once("POST", "/VolumesReassignWait", storpoolsim::Fault::Late(80)));
+    let order = attach(&volume, 1);
+    let attaching = world.backend.attach(&order);
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        let entry = Entry {
+            name: "csi--v".into(),
+            kind: Sort::Volume,
+            rw: vec![2],
+            ro: vec![],
+            detach: Detach::Nobody,
+            force: false,
+        };
+        world.sim.cluster().reassign(&[entry]).unwrap();
+    };
+    let (result, ()) = tokio::join!(attaching, other);
+    let (kind, outcome, text) = told(result);
+    assert_eq!((kind, outcome), (Kind::FailedPrecondition, Outcome::Refused), "{text}");
+    assert_eq!(world.holders()["csi--v"], [2], "the first keeps it");
+}
+
+#[tokio::test]
+async fn nodes_and_volumes_that_are_not_there_are_told() {
+    let world = world().await;
+    let volume = world.create("v").await.unwrap().id;
+    let (kind, outcome, text) = told(world.attach(&volume, 99).await);
+    assert_eq!((kind, outcome), (Kind::NotFound, Outcome::Refused), "{text}");
+    assert!(text.contains("no client 99") && text.contains(node(99).name()), "{text}");
+    world.detach(&volume, 99).await.unwrap();
+    world.detach(&id("none"), 1).await.unwrap();
+    world.wrong(
+        "/VolumesReassignWait",
+        1,
+        refuse(500, "invalidParam", "Too many attachments on client 1, max 1024", false),
+    );
+    let (kind, outcome, text) = told(world.attach(&volume, 1).await);
+    assert_eq!((kind, outcome), (Kind::ResourceExhausted, Outcome::Refused), "{text}");
+}

@@ -1,0 +1,348 @@
+//! Making volumes, finding them again, growing and deleting them.
+
+use serde_json::json;
+
+use super::Cloud;
+use super::client::{Failure, Name, Retry, VolumeOrder as ApiOrder};
+use super::config::SIZES;
+use super::model;
+use super::names::{self, reference};
+use super::parameters::Class;
+use crate::backend::{Expanded, Listing, Page, VolumeOrder, paging};
+use crate::error::{Error, Kind, Outcome, Result};
+use crate::flight::phase;
+use crate::host::files::random_hex;
+use crate::volume::{Bytes, Content, NativeId, Parameters, SizeRange, Source, Volume};
+
+/// Bytes of what tells one time between two detaches from all others.
+const ERA: usize = 8;
+/// How often something is made that others delete at once.
+pub(super) const ROUNDS: u32 = 20;
+
+impl Cloud {
+    /// Makes a volume, or finds the one that an earlier try made: its name can be there only once.
+    ///
+    /// # Errors
+    /// As [`crate::backend::Backend::create`].
+    pub(super) async fn create(&self, order: &VolumeOrder) -> Result<Volume> {
+        let class = Class::read(&order.parameters, &order.mutable)?;
+        let name = self.config.prefix.volume(&order.name)?;
+        let told = |error: Error| error.with("volume", &name);
+        if let Some(found) = self.find(&name).await.map_err(told)? {
+            return self.same(order, &found).map_err(told);
+        }
+        let plan = self.plan(order, class, &name).await?;
+        self.admit(1, plan.size).await?;
+        phase("create the volume");
+        let mut retry = Retry::default();
+        let mut rounds = 0;
+        let made = loop {
+            let mut taken = false;
+            match self.client.create_volume(&plan).await {
+                Ok(()) => {}
+                Err(failure) if failure.is(&Name::Exists) => taken = true,
+                Err(failure) if failure.is(&Name::Missing) => {
+                    return Err(told(self.no_template(&plan, retry.judge(failure)).await));
+                }
+                Err(failure) => retry.again(failure).await.map_err(told)?,
+            }
+            if let Some(found) = self.find(&name).await.map_err(told)? {
+                break found;
+            }
+            if taken && self.find_snapshot(&name).await.map_err(told)?.is_some() {
+                return Err(told(clash("a snapshot")));
+            }
+            // It was there, and somebody has deleted it.
+            rounds += 1;
+            if rounds > ROUNDS {
+                return Err(told(Error::busy("others make and delete it at the same time")));
+            }
+        };
+        let volume = self.same(order, &made).map_err(told)?;
+        match self.confirm(&name).await {
+            Err(error) if error.kind() == Kind::ResourceExhausted => {
+                self.erase(&name).await?;
+                Err(told(error))
+            }
+            Err(error) => Err(told(error)),
+            Ok(()) => Ok(volume),
+        }
+    }
+
+    /// The volume of this name; `None` where there is none.
+    pub(super) async fn find(&self, name: &str) -> Result<Option<model::Volume>> {
+        match self.client.volume(name).await {
+            Ok(volume) => Ok(Some(volume)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The volume that is there, where it is the one that is ordered.
+    fn same(&self, order: &VolumeOrder, found: &model::Volume) -> Result<Volume> {
+        if !self.is_ours(&found.tags) {
+            return Err(Error::refused(
+                Kind::AlreadyExists,
+                format!(
+                    "a volume of that name is there, and it is not this driver's for the cluster {:?} (tag {}): it is not \
+                     touched; rename it, or choose another \"namePrefix\"",
+                    self.config.cluster,
+                    names::CLUSTER
+                ),
+            ));
+        }
+        // Nobody can have it yet, or that makes no difference here.
+        let volume = self.volume(found, &[])?;
+        order.check(&volume)?;
+        Ok(volume)
+    }
+
+    /// What to ask for.
+    async fn plan(&self, order: &VolumeOrder, class: Class, name: &str) -> Result<ApiOrder> {
+        let (mut parent, mut base, mut floor) = (None, None, None);
+        match &order.source {
+            None => {}
+            Some(Source::Snapshot(id)) => {
+                let snapshot = self.client.snapshot(id.as_str()).await?;
+                (parent, floor) = (Some(id.to_string()), Some(snapshot.size));
+            }
+            Some(Source::Volume(id)) => {
+                let volume = self.client.volume(id.as_str()).await?;
+                (base, floor) = (Some(id.to_string()), Some(volume.size));
+            }
+        }
+        let size = order.size.choose(SIZES, floor.map(Bytes::new))?;
+        let mut policy = class.policy;
+        let template = class.template.or_else(|| self.config.template.clone());
+        match template {
+            Some(template) => {
+                policy.insert("template".to_owned(), json!(template));
+            }
+            // A copy inherits everything.
+            None if order.source.is_some() || policy.contains_key("placeAll") => {}
+            None => {
+                return Err(Error::invalid(
+                    "no template is named: give the StorageClass the parameter \"template\", or the back end the key \
+                     \"template\"",
+                ));
+            }
+        }
+        let mut tags = names::owned(&self.config.cluster, &order.name)?;
+        match &order.source {
+            Some(source) => {
+                tags.insert(names::SOURCE.to_owned(), names::source_tag(source));
+            }
+            None => {
+                tags.insert(names::ERA.to_owned(), random_hex(ERA)?);
+            }
+        }
+        tags.extend(class.tags);
+        names::add_owner(&mut tags, name, &order.owner);
+        Ok(ApiOrder { name: name.to_owned(), size: size.get(), parent, base, policy, tags })
+    }
+
+    /// Something that a new volume needs is not there: its source was, so it is the template, unless that went meanwhile.
+    async fn no_template(&self, plan: &ApiOrder, error: Error) -> Error {
+        let Some(template) = plan.policy.get("template").and_then(|name| name.as_str()) else { return error };
+        let Ok(known) = self.client.templates().await else { return error };
+        let names: Vec<_> = known.iter().map(|template| template.name.as_str()).collect();
+        if names.contains(&template) {
+            return error;
+        }
+        let text = format!(
+            "parameter \"template\" has the value {template:?}: the templates are {}",
+            names.join(", ")
+        );
+        error.with_kind(Kind::InvalidArgument).and(text)
+    }
+
+    /// Deletes a volume.
+    ///
+    /// # Errors
+    /// As [`crate::backend::Backend::delete`].
+    pub(super) async fn delete(&self, id: &str) -> Result<()> {
+        let found = match self.client.volume(id).await {
+            Ok(found) => found,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        // Whoever has a global id for a handle has told that this driver is to take the volume over.
+        if !self.is_ours(&found.tags) && !names::is_global_id(id) {
+            let text = format!(
+                "it is not this driver's for the cluster {:?} (tag {}), so it is not deleted: delete it in StorPool",
+                self.config.cluster,
+                names::CLUSTER
+            );
+            return Err(Error::precondition(text).with("volume", id));
+        }
+        self.erase(id).await
+    }
+
+    async fn erase(&self, id: &str) -> Result<()> {
+        let mut retry = Retry::default();
+        loop {
+            match self.client.delete_volume(id).await {
+                Ok(()) => return Ok(()),
+                Err(failure) if failure.is(&Name::Missing) => return Ok(()),
+                Err(failure) if failure.is(&Name::Busy) => return Err(self.held(id, failure).await),
+                Err(failure) => retry.again(failure).await.map_err(|error| error.with("volume", id))?,
+            }
+            if self.find(id).await?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// It is attached: to whom.
+    async fn held(&self, id: &str, failure: Failure) -> Error {
+        let error = failure.into_error().with_kind(Kind::FailedPrecondition).with_outcome(Outcome::Refused);
+        let error = error.with("volume", id);
+        let (Ok(volume), Ok(table)) = (self.client.volume(id).await, self.client.attachments().await) else {
+            return error;
+        };
+        let holders: Vec<_> =
+            table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.told(one.client)).collect();
+        error.and(format!("it is attached to {}: detach it first", holders.join(", ")))
+    }
+
+    /// One volume.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(super) async fn get(&self, id: &str) -> Result<Volume> {
+        let (volume, table) = tokio::join!(self.client.volume(id), self.client.attachments());
+        self.volume(&volume?, &table?).map(|volume| Volume { id: id.parse().unwrap_or(volume.id), ..volume })
+    }
+
+    /// All volumes of ours, by name.
+    ///
+    /// # Errors
+    /// `BadToken`; why the cluster does not tell.
+    pub(super) async fn list(&self, page: &Page) -> Result<Listing<Volume>> {
+        let (volumes, table) = tokio::join!(self.client.volumes(), self.client.attachments());
+        let table = table?;
+        let ours = volumes?.into_iter().filter(|volume| self.is_ours(&volume.tags));
+        let mut ours: Vec<(NativeId, model::Volume)> =
+            ours.map(|volume| Ok((names::id(&volume.name)?, volume))).collect::<Result<_>>()?;
+        ours.sort_by(|one, other| one.0.cmp(&other.0));
+        paging::page(ours, page, |_, volume| self.volume(&volume, &table).map(Some))
+    }
+
+    /// Grows a volume.
+    ///
+    /// # Errors
+    /// As [`crate::backend::Backend::expand`].
+    pub(super) async fn expand(&self, id: &str, size: SizeRange) -> Result<Expanded> {
+        let told = |error: Error| error.with("volume", id);
+        let now = Bytes::new(self.client.volume(id).await?.size);
+        let done = |size| Ok(Expanded { size, node_expansion: true });
+        if now >= size.required() {
+            return match size.limit() {
+                Some(limit) if now > limit => {
+                    let text = format!("it has {now} already and cannot shrink to the limit, {limit}");
+                    Err(told(Error::refused(Kind::OutOfRange, text)))
+                }
+                _ => done(now),
+            };
+        }
+        let wanted = size.choose(SIZES, None).map_err(told)?;
+        self.admit(0, wanted.saturating_sub(now).get()).await.map_err(told)?;
+        let mut retry = Retry::default();
+        loop {
+            match self.client.update_volume(id, json!({ "size": wanted.get() })).await {
+                Ok(()) => return done(wanted),
+                Err(failure) => {
+                    let grew =
+                        || async { self.client.volume(id).await.map(|volume| Bytes::new(volume.size)) };
+                    // Another may have grown it further, and what is there is never made smaller.
+                    if failure.is(&Name::Invalid) {
+                        let now = grew().await?;
+                        return if now >= wanted { done(now) } else { Err(told(retry.judge(failure))) };
+                    }
+                    retry.again(failure).await.map_err(told)?;
+                    let now = grew().await?;
+                    if now >= wanted {
+                        return done(now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Changes what can be changed on a volume in use: one call, so all of it or nothing.
+    ///
+    /// # Errors
+    /// As [`crate::backend::Backend::modify`].
+    pub(super) async fn modify(&self, id: &str, parameters: &Parameters) -> Result<()> {
+        let change = Class::read_change(parameters)?;
+        self.client.volume(id).await?;
+        if change.is_empty() {
+            return Ok(());
+        }
+        let template = change.template.clone();
+        let told = |error: Error| error.with("volume", id);
+        self.update(id, change.into_body()).await.map_err(|error| match &template {
+            Some(template) if error.is_not_found() => told(error)
+                .with_kind(Kind::InvalidArgument)
+                .and(format!("is there a template {template:?}? (parameter \"template\")")),
+            _ => told(error),
+        })
+    }
+
+    /// Changes a volume in a way of which twice is as good as once.
+    pub(super) async fn update(&self, id: &str, body: serde_json::Value) -> Result<()> {
+        let mut retry = Retry::default();
+        loop {
+            match self.client.update_volume(id, body.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => retry.again(failure).await?,
+            }
+        }
+    }
+
+    /// A volume, to the house.
+    ///
+    /// # Errors
+    /// `Internal` for what the house cannot hold.
+    pub(super) fn volume(&self, volume: &model::Volume, table: &[model::Attachment]) -> Result<Volume> {
+        let holders = table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.of(one.client));
+        Ok(Volume {
+            id: names::id(&volume.name)?,
+            name: self.config.prefix.csi_name(&volume.name, &volume.tags),
+            size: Bytes::new(volume.size),
+            source: names::source(&volume.tags).map_err(|error| error.with("volume", &volume.name))?,
+            content: content(volume),
+            reach: self.config.reach.clone(),
+            attached: holders.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Whether tags are those of an object of ours.
+    pub(super) fn is_ours(&self, tags: &model::Tags) -> bool {
+        tags.get(names::CLUSTER) == Some(&self.config.cluster)
+    }
+}
+
+/// The name is taken by something of another sort.
+pub(super) fn clash(what: &str) -> Error {
+    let text = format!("{what} has that name, and volumes and snapshots share their names: rename it");
+    Error::refused(Kind::AlreadyExists, text)
+}
+
+/// What is known of a volume's content: new is only what this driver made from nothing.
+pub(super) fn content(volume: &model::Volume) -> Content {
+    match volume.tags.contains_key(names::ERA) && !volume.tags.contains_key(names::DATA) {
+        true => Content::New,
+        false => Content::Data,
+    }
+}
+
+/// A new time between two detaches, as a change of the volume.
+pub(super) fn new_era() -> Result<serde_json::Value> {
+    Ok(json!({"tags": {names::ERA: random_hex(ERA)?}}))
+}
+
+/// How a volume is called in a message of StorPool's.
+pub(super) fn quoted(id: &str) -> String {
+    format!("'{}'", reference(id))
+}

@@ -1,0 +1,104 @@
+//! The `storpool` back end as a cloud for facts, each on a simulated cluster of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fairlead::backend::storpool::{StorpoolBackend, StorpoolConfig, StorpoolConnector};
+use fairlead::backend::{Backend, Connector};
+use fairlead::volume::{Bytes, NativeId, NodeId};
+use libtest_mimic::{Failed, Trial};
+use storpoolsim::{Config, Devices, Sim};
+
+use crate::fixture::{Fact, Fixture, Needs, Quotas, runtime};
+
+/// The facts with devices that are true here. A node cannot let go of a StorPool device, and it keeps no record of what a
+/// volume holds, so what others say of either is not true of it.
+const WITH_DEVICES: [&str; 5] = [
+    "what_one_server_wrote_another_reads",
+    "a_read_only_attachment_cannot_write",
+    "a_device_grows_in_use",
+    "a_snapshot_outlives_its_volume",
+    "a_clone_has_the_content_and_the_holes",
+];
+
+pub struct StorpoolFixture {
+    config: StorpoolConfig,
+    devices: PathBuf,
+}
+
+#[async_trait]
+impl Fixture for StorpoolFixture {
+    async fn start(&self) {}
+
+    async fn backend(&self) -> Arc<dyn Backend> {
+        self.limited(Quotas::default()).await
+    }
+
+    async fn limited(&self, quotas: Quotas) -> Arc<dyn Backend> {
+        let mut config = self.config.clone();
+        (config.max_volumes, config.max_bytes, config.per_server) =
+            (quotas.volumes, quotas.bytes, quotas.per_server);
+        Arc::new(StorpoolBackend::open("storpool", config, Arc::default()).await.unwrap())
+    }
+
+    fn nodes(&self) -> Vec<NodeId> {
+        let texts = ["alpha;storpool=d.n.1", "beta;storpool=d.n.2", "gamma;storpool=d.n.3"];
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn connector(&self, node: &NodeId) -> Arc<dyn Connector> {
+        let number = node.identity("storpool").unwrap().rsplit('.').next().unwrap();
+        let mut config = self.config.clone();
+        config.node.by_id = self.devices.join(number).join("storpool-byid");
+        config.node.by_name = self.devices.join(number).join("storpool");
+        let connector = StorpoolConnector::new(config, node.name().to_owned());
+        Arc::new(connector.with_patience(Duration::from_secs(10)))
+    }
+
+    fn allocated(&self, _: &NativeId) -> Option<u64> {
+        None
+    }
+}
+
+/// The facts, and how many of them are left out.
+pub fn trials(facts: &[Fact], root: bool) -> (Vec<Trial>, usize) {
+    let is_served = |fact: &&Fact| fact.needs == Needs::Backend || WITH_DEVICES.contains(&fact.name);
+    let (served, left_out): (Vec<&Fact>, Vec<&Fact>) = facts.iter().partition(is_served);
+    let trial = |fact: &Fact| {
+        let fact = *fact;
+        let skipped = fact.needs == Needs::Devices && !root;
+        Trial::test(format!("storpool::{}", fact.name), move || run(fact)).with_ignored_flag(skipped)
+    };
+    (served.into_iter().map(trial).collect(), left_out.len())
+}
+
+fn run(fact: Fact) -> Result<(), Failed> {
+    runtime(Bytes::mib(1)).block_on(async {
+        // Dropped in the other order: the devices go before what they show.
+        let directory = tempfile::tempdir()?;
+        let mut sim = Sim::start(Config::default()).await?;
+        let devices = directory.path().join("devices");
+        std::fs::create_dir(&devices)?;
+        if fact.needs == Needs::Devices {
+            sim.show(Devices::new(&devices)?);
+        }
+        for client in 1..=3 {
+            sim.cluster().add_client(client);
+        }
+        let token = directory.path().join("token");
+        std::fs::write(&token, &sim.cluster().config.token)?;
+        let mut config = StorpoolConfig::new(&sim.url(), &token);
+        config.template = Some("nvme".to_owned());
+        let fixture = StorpoolFixture { config, devices };
+        (fact.run)(&fixture).await;
+        let cluster = sim.cluster();
+        assert!(
+            cluster.ledger.cut_off.is_empty(),
+            "open devices were taken away: {:?}",
+            cluster.ledger.cut_off
+        );
+        Ok(())
+    })
+}

@@ -1,0 +1,231 @@
+//! A StorPool cluster, simulated: its management API over HTTP, and what goes on in it.
+//!
+//! [`state`] knows what a cluster has, `wire` how that is asked for. What no source tells about real clusters can be set in
+//! [`Config`].
+
+pub mod config;
+mod disks;
+pub mod state;
+mod wire;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use cloudsim::{Count, Counts, Fault, Faults, Rule};
+pub use config::{Config, Late, Template, Timings};
+pub use disks::Devices;
+pub use state::Cluster;
+
+/// A cluster that runs until it is dropped.
+pub struct Sim {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// How late a client may see what changed.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What requests and tests share.
+struct Shared {
+    cluster: Mutex<Cluster>,
+    faults: Mutex<Faults>,
+    counts: Mutex<Counts>,
+    devices: Mutex<Showing>,
+    start: Instant,
+    /// The start in the cluster's time, since 1970.
+    epoch: Duration,
+    /// What was added to the time since.
+    leap: Mutex<Duration>,
+}
+
+/// Who shows devices, and why that came to an end.
+#[derive(Default)]
+struct Showing {
+    to: Option<Devices>,
+    broken: Option<String>,
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sim").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        // Connections may still be open, and their tasks hold what is shared.
+        locked(&self.shared.devices).to = None;
+    }
+}
+
+/// What panics under these locks is a test, which then fails by itself.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// The cluster as it is now.
+    fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        let mut cluster = locked(&self.cluster);
+        let leap = *locked(&self.leap);
+        cluster.advance(self.epoch + self.start.elapsed() + leap);
+        self.show(&mut cluster);
+        cluster
+    }
+
+    /// Shows what changed before anybody is told of it.
+    fn show(&self, cluster: &mut Cluster) {
+        let Some(changes) = &mut cluster.changes else { return };
+        let mut showing = locked(&self.devices);
+        for change in changes.drain(..) {
+            let shown = showing.to.as_mut().map_or(Ok(()), |devices| devices.change(&change));
+            if let Err(error) = shown {
+                showing.broken.get_or_insert_with(|| format!("{change:?}: {error}"));
+            }
+        }
+    }
+
+    /// Lets the cluster know which devices are in use.
+    fn look_at_devices(&self, cluster: &mut Cluster) {
+        if let Some(devices) = &locked(&self.devices).to {
+            let open = devices.open();
+            cluster.set_opens(|client, id| open.contains(&(client, id)));
+        }
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Faults> {
+        locked(&self.faults)
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counts> {
+        locked(&self.counts)
+    }
+}
+
+impl Sim {
+    /// Starts a cluster on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn start(config: Config) -> io::Result<Self> {
+        Self::start_at(config, &[([127, 0, 0, 1], 0).into()]).await
+    }
+
+    /// Starts a cluster that can be reached at each of these addresses.
+    ///
+    /// # Errors
+    /// Where it cannot listen there.
+    pub async fn start_at(config: Config, at: &[SocketAddr]) -> io::Result<Self> {
+        let epoch = SystemTime::UNIX_EPOCH.elapsed().map_err(io::Error::other)?;
+        let shared = Arc::new(Shared {
+            cluster: Mutex::new(Cluster::new(config, epoch)),
+            faults: Mutex::default(),
+            counts: Mutex::default(),
+            devices: Mutex::default(),
+            start: Instant::now(),
+            epoch,
+            leap: Mutex::default(),
+        });
+        let (mut addresses, mut tasks) = (Vec::new(), Vec::new());
+        for address in at {
+            let listener = TcpListener::bind(address).await?;
+            addresses.push(listener.local_addr()?);
+            tasks.push(cloudsim::serve(listener, Arc::clone(&shared)));
+        }
+        Ok(Self { shared, addresses, tasks })
+    }
+
+    /// The URL of its first management address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.addresses.first().map(|address| format!("http://{address}")).unwrap_or_default()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The cluster as it is now, to look at and to change. Requests wait as long as it is held.
+    ///
+    /// # Panics
+    /// Where devices were to be shown and could not be.
+    pub fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        let cluster = self.shared.cluster();
+        let broken = locked(&self.shared.devices).broken.clone();
+        assert!(broken.is_none(), "devices cannot be shown any more: {broken:?}");
+        cluster
+    }
+
+    /// Lets so much time pass at once.
+    pub fn leap(&self, time: Duration) {
+        *locked(&self.shared.leap) += time;
+        drop(self.cluster());
+    }
+
+    /// From now on, clients see devices, whether or not anybody asks the cluster meanwhile.
+    pub fn show(&mut self, devices: Devices) {
+        locked(&self.shared.devices).to = Some(devices);
+        self.shared.cluster().changes = Some(Vec::new());
+        let shared = Arc::clone(&self.shared);
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TICK).await;
+                drop(shared.cluster());
+            }
+        }));
+    }
+
+    /// From now on, something goes wrong with some requests. The first rule that fits a request decides. A rule's path
+    /// ends in the call, such as `/VolumeCreate` or `/Volume/{id}`, whatever stands before that.
+    pub fn order(&self, rule: Rule) {
+        self.shared.rules().add(rule);
+    }
+
+    /// Nothing goes wrong with requests any more.
+    pub fn clear_orders(&self) {
+        self.shared.rules().clear();
+    }
+
+    /// The rules of which something is left.
+    #[must_use]
+    pub fn orders(&self) -> Vec<Rule> {
+        self.shared.rules().rules().to_vec()
+    }
+
+    /// The requests since the start or since they were last forgotten, by method and call.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.counted().clone()
+    }
+
+    /// How many requests there were.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.shared.counted().values().map(|count| count.requests).sum()
+    }
+
+    /// Forgets the requests that there were.
+    pub fn forget_counts(&self) {
+        self.shared.counted().clear();
+    }
+}
+
+/// A fault: nothing is done, and this error is answered.
+#[must_use]
+pub fn refuse(status: u16, name: &str, text: &str, transient: bool) -> Fault {
+    let error = serde_json::json!({"name": name, "descr": text, "transient": transient});
+    Fault::Refuse(status, error.to_string())
+}
