@@ -653,6 +653,11 @@ impl Dice {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
+
+    fn one_of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        let limit = u64::try_from(list.len()).unwrap();
+        &list[usize::try_from(self.below(limit)).unwrap()]
+    }
 }
 
 /// A process that is killed now and then: whoever it worked for asks its successor.
@@ -698,12 +703,12 @@ impl Seat {
 
 /// One volume's life, again and again.
 async fn lives(seat: Arc<Seat>, nodes: Vec<NodeId>, places: Vec<TopologyRequirement>, number: usize) -> u64 {
-    let mut dice = Dice(number as u64);
+    let mut dice = Dice(u64::try_from(number).unwrap());
     let mut calls = 0;
     for round in 0..4 {
         let name = format!("pvc-{number}-{round}");
         // Every third cannot move.
-        let bound = (number % 3 == 0).then(|| number / 3);
+        let bound = number.is_multiple_of(3).then_some(number / 3);
         let ordered = match bound {
             Some(node) => of_type(&name, "drbd", places[node].clone()),
             None => order(&name, 1),
@@ -714,7 +719,7 @@ async fn lives(seat: Arc<Seat>, nodes: Vec<NodeId>, places: Vec<TopologyRequirem
         });
         let made = made.await.unwrap();
         for _ in 0..2 {
-            let node = &nodes[bound.unwrap_or(dice.below(nodes.len() as u64) as usize)];
+            let node = bound.map_or_else(|| dice.one_of(&nodes), |node| &nodes[node]);
             let attached = seat.insist(&mut dice, |backend| {
                 let attach = writer(&made.id, node);
                 async move { backend.attach(&attach).await }
@@ -763,7 +768,7 @@ fn fault(dice: &mut Dice) -> Rule {
         Rule::once("GET", "", Fault::Truncate),
         Rule::once("GET", "", Fault::Html(502)),
     ];
-    rules[dice.below(rules.len() as u64) as usize].clone()
+    dice.one_of(&rules).clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -776,7 +781,7 @@ async fn nothing_is_lost_or_left_in_a_storm() {
     let backend = tokio::sync::RwLock::new(Arc::new(open(&directory).await));
     let seat = Arc::new(Seat { directory, backend, storm: true.into() });
     let mut workers = tokio::task::JoinSet::new();
-    for number in 0..9 {
+    for number in 0..9_usize {
         workers.spawn(lives(Arc::clone(&seat), nodes.clone(), places.clone(), number));
     }
     let (mut dice, began, mut faults) = (Dice(7), std::time::Instant::now(), 0);
@@ -795,10 +800,10 @@ async fn nothing_is_lost_or_left_in_a_storm() {
     assert_eq!((calls, faults > 50), (9 * 4 * 6, true));
     // An order that was carried out late, of a volume that was gone again by then, is found by the next one of its name.
     let backend = Arc::clone(&*seat.backend.read().await);
-    for number in 0..9 {
+    for number in 0..9_usize {
         for round in 0..4 {
             let name = format!("pvc-{number}-{round}");
-            let ordered = match number % 3 == 0 {
+            let ordered = match number.is_multiple_of(3) {
                 true => of_type(&name, "drbd", places[number / 3].clone()),
                 false => order(&name, 1),
             };
