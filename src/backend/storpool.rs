@@ -92,6 +92,7 @@ impl Backend for StorpoolBackend {
             modify: true,
             readonly_attach: true,
             multi_attach: true,
+            raw: true,
         }
     }
 
