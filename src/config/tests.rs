@@ -614,12 +614,13 @@ fn a_storpool_cluster_is_configured_without_its_token_being_there() {
     let all = storpool(
         ", endpoint: ['http://10.0.0.1:81', 'https://sp.example'], tokenFile: /t, caFile: /ca, confFile: /c, \
          multiCluster: true, template: nvme, clusterId: prod, namePrefix: k8s-, attachTimeout: 20, \
-         limits: {perServer: 14, volumes: 50, bytes: 10TiB}, topology: {example.org/zone: z1}, \
+         deleteAfter: 3600, limits: {perServer: 14, volumes: 50, bytes: 10TiB}, topology: {example.org/zone: z1}, \
          node: {clientId: 12, clusterId: D.n, byId: /byid, byName: /byname}",
     );
     assert_eq!(all.endpoints, ["http://10.0.0.1:81", "https://sp.example"]);
     assert_eq!((all.template.as_deref(), all.cluster.as_str()), (Some("nvme"), "prod"));
     assert_eq!((all.prefix.to_string().as_str(), all.attach_timeout.as_secs()), ("k8s-", 20));
+    assert_eq!(all.delete_after.map(|after| after.as_secs()), Some(3600));
     assert_eq!((all.per_server, all.max_volumes), (Some(14), Some(50)));
     assert_eq!((all.node.client, all.node.cluster_id.as_deref()), (Some(12), Some("d.n")));
     assert!(all.multi_cluster && all.reach.0["example.org/zone"] == "z1");

@@ -35,6 +35,8 @@ pub struct StorpoolConfig {
     pub prefix: Prefix,
     /// How long a client may take to confirm that it has a volume, in whole seconds.
     pub attach_timeout: Duration,
+    /// How long StorPool keeps a snapshot of a volume that is deleted; `None`: it keeps none.
+    pub delete_after: Option<Duration>,
     /// Volumes that one server can have at once.
     pub per_server: Option<u32>,
     /// Volumes of this cluster all together.
@@ -83,6 +85,7 @@ impl Default for StorpoolConfig {
             cluster: CLUSTER.to_owned(),
             prefix: Prefix::default(),
             attach_timeout: ATTACH,
+            delete_after: None,
             per_server: None,
             max_volumes: None,
             max_bytes: None,

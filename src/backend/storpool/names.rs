@@ -23,6 +23,8 @@ pub(super) const ERA: &str = "fl-era";
 pub(super) const DATA: &str = "fl-data";
 /// How a client, whose number follows, uses a volume.
 pub(super) const USE: &str = "fl-use";
+/// On a snapshot that outlives a deleted volume for a while: what that was called. It is none that CSI knows of.
+pub(super) const GONE: &str = "fl-gone";
 const CLAIM: &str = "fl-pvc";
 const NAMESPACE: &str = "fl-ns";
 
@@ -87,6 +89,11 @@ impl Prefix {
     pub(super) fn member(&self, group: &str, place: usize) -> String {
         let rest = group.strip_prefix(&format!("{self}{GROUPED}")).unwrap_or(group);
         format!("{self}{SNAPSHOT}{rest}.{place}")
+    }
+
+    /// The name of the snapshot that outlives the volume of this global id.
+    pub(super) fn remains(&self, global_id: &str) -> String {
+        format!("{self}gone--{global_id}")
     }
 
     /// The CSI name of an object of ours.

@@ -25,7 +25,8 @@ impl Cloud {
         }
         let mut tags = names::owned(&self.config.cluster, &order.name)?;
         tags.insert(names::SOURCE.to_owned(), format!("v:{}", order.volume));
-        let plan = ApiOrder { volume: order.volume.to_string(), name: name.clone(), tags };
+        let plan =
+            ApiOrder { volume: order.volume.to_string(), name: name.clone(), tags, delete_after: None };
         let mut retry = Retry::default();
         let mut rounds = 0;
         let made = loop {
@@ -91,7 +92,7 @@ impl Cloud {
         self.erase_snapshot(id).await
     }
 
-    async fn erase_snapshot(&self, id: &str) -> Result<()> {
+    pub(super) async fn erase_snapshot(&self, id: &str) -> Result<()> {
         let told = |error: Error| error.with("snapshot", id);
         let mut retry = Retry::default();
         loop {
@@ -159,7 +160,7 @@ impl Cloud {
             tags.insert(names::SOURCE.to_owned(), format!("v:{volume}"));
             tags.insert(names::GROUP.to_owned(), id.clone());
             let name = self.config.prefix.member(&id, place);
-            plan.push(ApiOrder { volume: volume.to_string(), name, tags });
+            plan.push(ApiOrder { volume: volume.to_string(), name, tags, delete_after: None });
         }
         let mut retry = Retry::default();
         for _ in 0..ROUNDS {

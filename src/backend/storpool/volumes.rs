@@ -1,9 +1,11 @@
 //! Making volumes, finding them again, growing and deleting them.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::Cloud;
-use super::client::{Failure, Name, Retry, VolumeOrder as ApiOrder};
+use super::client::{Failure, Name, Retry, SnapshotOrder, VolumeOrder as ApiOrder};
 use super::config::SIZES;
 use super::model;
 use super::names::{self, reference};
@@ -175,7 +177,33 @@ impl Cloud {
             );
             return Err(Error::precondition(text).with("volume", id));
         }
-        self.erase(id).await
+        let Some(after) = self.config.delete_after else { return self.erase(id).await };
+        let remains = self.keep_remains(id, &found, after).await?;
+        match self.erase(id).await {
+            // It goes on living, and the next delete keeps what it is then.
+            Err(error) if error.kind() == Kind::FailedPrecondition => {
+                self.erase_snapshot(&remains).await?;
+                Err(error)
+            }
+            erased => erased,
+        }
+    }
+
+    /// Cuts a snapshot of a volume that is about to be deleted, and tells its name.
+    async fn keep_remains(&self, id: &str, found: &model::Volume, after: Duration) -> Result<String> {
+        let name = self.config.prefix.remains(&found.global_id);
+        let tags = [(names::GONE.to_owned(), found.name.trim_start_matches('~').to_owned())].into();
+        let plan =
+            SnapshotOrder { volume: id.to_owned(), name: name.clone(), tags, delete_after: Some(after) };
+        let mut retry = Retry::default();
+        loop {
+            match self.client.create_snapshot(&plan).await {
+                Ok(()) => return Ok(name),
+                // An earlier try of this delete cut it. A global id is never another volume's.
+                Err(failure) if failure.is(&Name::Exists) => return Ok(name),
+                Err(failure) => retry.again(failure).await.map_err(|error| error.with("volume", id))?,
+            }
+        }
     }
 
     async fn erase(&self, id: &str) -> Result<()> {

@@ -9,6 +9,8 @@ use crate::document::section::Section;
 
 /// The longest that a client may be waited for, in seconds. Sidecars wait for minutes, and no longer.
 const LONGEST: u64 = 120;
+/// The longest that what is deleted is kept, in seconds: ten years.
+const KEPT: u64 = 315_360_000;
 /// The highest number of a client.
 const CLIENTS: u64 = 0xfff;
 
@@ -39,6 +41,7 @@ pub(super) fn read(section: &mut Section<'_>, faults: &Faults) -> StorpoolConfig
     if let Some(seconds) = count(section, "attachTimeout", LONGEST) {
         config.attach_timeout = Duration::from_secs(seconds);
     }
+    config.delete_after = count(section, "deleteAfter", KEPT).map(Duration::from_secs);
     if let Some(mut limits) = section.section("limits") {
         config.per_server =
             count(&mut limits, "perServer", u64::from(u32::MAX)).and_then(|count| u32::try_from(count).ok());

@@ -49,6 +49,8 @@ pub struct SnapshotOrder {
     pub name: String,
     /// Its notes.
     pub tags: Tags,
+    /// After which time it goes by itself; `None`: never.
+    pub delete_after: Option<Duration>,
 }
 
 /// Whether a client gets a volume or loses it.
@@ -182,7 +184,10 @@ impl Client {
     /// # Errors
     /// Why it is not cut, or that this is not known.
     pub async fn create_snapshot(&self, order: &SnapshotOrder) -> Result<(), Failure> {
-        let body = json!({"name": order.name, "tags": order.tags});
+        let mut body = json!({"name": order.name, "tags": order.tags});
+        if let Some(after) = order.delete_after {
+            body["deleteAfter"] = json!(after.as_secs());
+        }
         self.done(Call::post("create_snapshot", &["VolumeSnapshot", &named(&order.volume)?], body)).await
     }
 
