@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod disks;
+mod end;
 pub mod state;
 mod wire;
 
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 pub use config::{Config, Dialect, NameFilter, PASSWORD, Version};
 pub use disks::{Disks, LoopDisks};
+pub use end::End;
 pub use state::{Caller, Cloud, Fate, Leftover, Phase};
 pub use wire::{Count, Counts, Fault, Faults, Reply, Request, Rule, Service, serve};
 

@@ -12,8 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cloudsim::{Config, Dialect, LoopDisks, Sim};
-use tokio::signal::unix::{SignalKind, signal};
+use cloudsim::{Config, Dialect, End, LoopDisks, Sim};
 
 const USAGE: &str = "usage: cloudsim [--dialect openstack|rackspace|cyclades] [--listen ADDRESS] [--control ADDRESS] \
                      [--servers COUNT] [--home DIRECTORY]
@@ -81,15 +80,12 @@ async fn run() -> Result<(), String> {
     let sim = Arc::new(sim);
     let (control, task) = sim.control(arguments.control).await.map_err(failed)?;
     let signals = |why: io::Error| format!("cannot wait for signals: {why}");
-    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+    let end = End::listen().map_err(signals)?;
     println!("{}\nhttp://{control}", sim.auth_url());
     for number in 1..=arguments.servers {
         println!("{}", sim.add_server("csi", &format!("server-{number}")));
     }
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(signals)?,
-        _ = terminate.recv() => {}
-    }
+    end.comes().await;
     task.abort();
     judge(&sim)
 }

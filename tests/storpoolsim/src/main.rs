@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cloudsim::End;
 use storpoolsim::{Cluster, Config, Devices, Sim};
-use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "usage: storpoolsim [--listen ADDRESS] [--clients COUNT] [--token TOKEN] [--devices DIRECTORY]
 Prints the URL of its management API. Clients are numbered from 1; with a directory they get loop devices and links in it
@@ -66,12 +66,9 @@ async fn run() -> Result<(), String> {
         sim.show(Devices::new(&directory).map_err(|why| format!("{}: {why}", directory.display()))?);
     }
     let signals = |why: std::io::Error| format!("cannot wait for signals: {why}");
-    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+    let end = End::listen().map_err(signals)?;
     println!("{}", sim.url());
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(signals)?,
-        _ = terminate.recv() => {}
-    }
+    end.comes().await;
     // Deleting goes on for a while by itself.
     let kept = |cluster: &Cluster| -> Vec<_> {
         cluster.objects().filter(|one| one.deleted.is_none()).map(|one| one.called()).collect()
