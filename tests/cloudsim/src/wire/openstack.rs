@@ -8,6 +8,7 @@ mod nova;
 mod project;
 mod servers;
 mod snapshots;
+mod times;
 mod version;
 mod view;
 mod volumes;

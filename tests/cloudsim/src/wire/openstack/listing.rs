@@ -5,16 +5,19 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value, json};
 
 use crate::config::{NameFilter, Version};
-use crate::state::{Metadata, Refusal, Result, Row};
+use crate::state::{Metadata, Moment, Refusal, Result, Row};
 use crate::wire::Reply;
 use crate::wire::request::{Request, encode};
 
 use super::Call;
+use super::times::Range;
 
 /// What is not a filter.
 const PAGING: [&str; 7] = ["limit", "marker", "offset", "sort", "sort_key", "sort_dir", "list_volume"];
 /// From here on filters that are not known are refused instead of passed over.
 const STRICT: Version = Version(3, 31);
+/// From here on a list can be of what was made or changed at some time; before, such a filter is passed over.
+const TIMED: Version = Version(3, 60);
 /// From here on a list can tell how long it is.
 const COUNTED: Version = Version(3, 45);
 
@@ -40,6 +43,8 @@ pub(super) enum Look<T> {
     Text(fn(&T) -> String),
     /// What was noted.
     Notes(fn(&T) -> &Metadata),
+    /// When something was done; never, where nothing is told.
+    Time(fn(&T) -> Option<Moment>),
 }
 
 /// A page of a list, and whether another may follow.
@@ -137,6 +142,11 @@ fn filter<'a, T: 'static>(call: &Call<'_>, kind: &Kind<T>, mut items: Vec<&'a T>
                 }
                 None => items.clear(),
             },
+            Some((_, Look::Time(_))) if call.version < TIMED => {}
+            Some((_, Look::Time(look))) => {
+                let range = Range::read(wanted)?;
+                items.retain(|item| look(item).is_some_and(|moment| range.has(moment)));
+            }
         }
     }
     if !unknown.is_empty() && call.version >= STRICT {

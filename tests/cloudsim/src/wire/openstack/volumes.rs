@@ -23,6 +23,8 @@ const KIND: Kind<Volume> = Kind {
         ("availability_zone", Look::Text(|one| one.zone.clone())),
         ("group_id", Look::Text(|one| one.group.clone().unwrap_or_default())),
         ("size", Look::Text(|one| one.size.to_string())),
+        ("created_at", Look::Time(|one| Some(one.created))),
+        ("updated_at", Look::Time(|one| one.updated)),
     ],
     created: |one| one.created,
     name: |one| one.name.as_deref().unwrap_or_default(),
