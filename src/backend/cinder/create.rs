@@ -140,7 +140,7 @@ impl Making<'_> {
                 let text = format!("it is still being made after {:.0} s", began.elapsed().as_secs_f64());
                 return Err(Error::unknown(Kind::Timeout, text).with("name", &self.name.cloud));
             }
-            tokio::time::sleep(pace::next(ordered.unwrap_or(began).elapsed())).await;
+            tokio::time::sleep(self.cloud.newcomers.next(ordered.unwrap_or(began).elapsed())).await;
         }
     }
 

@@ -6,6 +6,7 @@ use crate::backend::cinder::model::{self, Status};
 use crate::error::{Error, Kind, Outcome, Result};
 
 use super::Cloud;
+use super::wait::LIMIT;
 
 /// How often a delete is asked for anew, where the volume's state changed between the asking and the looking.
 const TURNS: usize = 3;
@@ -24,7 +25,7 @@ impl Cloud {
         let mut last = None;
         for _ in 0..TURNS {
             let refusal = match self.client.delete_volume(id).await {
-                Ok(()) => return self.gone(id).await,
+                Ok(()) => return self.gone(id, true).await,
                 Err(error) if is_gone(&error) => return Ok(()),
                 Err(error) => error,
             };
@@ -35,7 +36,7 @@ impl Cloud {
                 Err(_) => return Err(refusal.with("volume", id)),
             };
             if volume.status == Status::Deleting {
-                return self.gone(id).await;
+                return self.gone(id, false).await;
             }
             if refusal.kind() != Kind::FailedPrecondition {
                 return Err(refusal.with("volume", id));
@@ -56,7 +57,7 @@ impl Cloud {
             };
             let delete = || self.client.delete_volume(id);
             let deleted = match (self.attacher.bound(&volume), &volume.status) {
-                (_, Status::Deleting) => return self.gone(id).await,
+                (_, Status::Deleting) => return self.gone(id, false).await,
                 (Some(server), Status::InUse | Status::Error) => {
                     if self.attacher.is_given(&volume, server)? {
                         let node = self.nodes.of(server)?;
@@ -77,7 +78,7 @@ impl Cloud {
             };
             return match deleted {
                 Ok(turn) => {
-                    let gone = self.gone(id).await;
+                    let gone = self.gone(id, true).await;
                     drop(turn);
                     gone
                 }
@@ -159,14 +160,18 @@ impl Cloud {
         }
     }
 
-    /// Waits until a volume whose deletion has begun is gone.
-    async fn gone(&self, id: &str) -> Result<()> {
+    /// Waits until a volume whose deletion has begun is gone. `now`: it was this call that began it.
+    async fn gone(&self, id: &str, now: bool) -> Result<()> {
         let judge = |volume: Option<&model::Volume>| match volume.map(|volume| &volume.status) {
             None | Some(Status::Deleted) => Some(Ok(())),
             Some(Status::Deleting) => None,
             Some(status) => Some(Err(status.clone())),
         };
-        let ended = self.until(id, |volume| judge(volume).map(Ok)).await?;
+        let judge = |volume: Option<&model::Volume>| judge(volume).map(Ok);
+        let ended = match now {
+            true => self.watcher.deleted_volume(id, LIMIT, judge).await?,
+            false => self.until(id, judge).await?,
+        };
         let Err(status) = ended else { return Ok(()) };
         let why = self.told_about(id).await;
         let text = match status {

@@ -76,17 +76,17 @@ impl Newcomers {
         let listed = match batch.listed.get() {
             Some(listed) => listed.clone(),
             None => {
+                let pause = self.pause();
                 if let Some(last) = *last {
                     // Whoever comes until then shares the list.
-                    tokio::time::sleep_until(last + self.pause()).await;
+                    tokio::time::sleep_until(last + pause).await;
                 }
                 let members = self.close(&batch);
+                *last = (members.count > 1 || !pause.is_zero()).then(Instant::now);
                 if members.count < 2 {
                     // Who comes meanwhile waits for the turn, and those are many together.
-                    *last = None;
                     return by_name().await;
                 }
-                *last = Some(Instant::now());
                 batch.listed.get_or_try_init(|| self.list(client, members)).await?.clone()
             }
         };
@@ -109,6 +109,14 @@ impl Newcomers {
         habits.first(HABIT).unwrap_or_else(|| pace::next(Duration::ZERO))
     }
 
+    /// How long to wait before the next look for a volume that was ordered so long ago. Of many, all share each list, whose
+    /// turn makes the pause.
+    pub(super) fn next(&self, age: Duration) -> Duration {
+        let crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = crowd.0.pause(self.waiting.load(Ordering::Relaxed)).is_zero();
+        if alone { pace::next(age) } else { Duration::ZERO }
+    }
+
     /// A volume was found made, after so many looks and so long after it was ordered.
     pub(super) fn found(&self, looks: u32, age: Duration) {
         self.habits.lock().unwrap_or_else(PoisonError::into_inner).learn(HABIT, looks, age);
@@ -120,7 +128,7 @@ impl Newcomers {
         let waiting = self.waiting.load(Ordering::Relaxed);
         let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = std::mem::take(&mut crowd.1);
-        crowd.0.learn(ended);
+        crowd.0.learn(waiting, ended);
         crowd.0.pause(waiting)
     }
 
@@ -153,7 +161,7 @@ impl Newcomers {
         let Members { count, since } = members;
         let since = since.unwrap_or(SystemTime::UNIX_EPOCH) - MARGIN;
         // Where there are far more new volumes than are waited for, asking by name is cheaper.
-        match client.volumes_made_since(since, count * 4 + 40).await {
+        match client.volumes_made_since(since, count * 4 + 100).await {
             Ok(Some(page)) if page.items.iter().all(|volume| volume.created_at >= Some(since)) => {
                 Ok(page.next.is_none().then(|| Arc::new(page.items)))
             }

@@ -18,7 +18,7 @@ use crate::error::Result;
 
 use super::client::Client;
 use super::model::{Backup, Group, GroupSnapshot, ServerAttachment, Snapshot, Volume};
-use desk::Desk;
+use desk::{Desk, Known};
 
 /// What a judge says of an object as it is now, `None` where it is gone: a verdict ends the wait, `None` goes on with it.
 pub trait Judge<O: ?Sized, T>: FnMut(Option<&O>) -> Option<Result<T>> + Send {}
@@ -58,7 +58,7 @@ impl Watcher {
     /// # Errors
     /// The judge's; `Timeout` after `limit`.
     pub async fn volume<T>(&self, id: &str, limit: Duration, judge: impl Judge<Volume, T>) -> Result<T> {
-        self.volumes.wait(id, None, limit, judge).await
+        self.volumes.wait(id, Known::default(), limit, judge).await
     }
 
     /// The same for what mostly takes the same time: how long that is, is learned under the name `habit`, and the first look
@@ -73,7 +73,22 @@ impl Watcher {
         limit: Duration,
         judge: impl Judge<Volume, T>,
     ) -> Result<T> {
-        self.volumes.wait(id, Some(habit), limit, judge).await
+        let known = Known { habit: Some(habit), touched: false };
+        self.volumes.wait(id, known, limit, judge).await
+    }
+
+    /// The same for a volume that the cloud has just taken an order to delete. Cinder marks it before it answers, so once a
+    /// list of the volumes that were changed since does not have it, it is gone.
+    ///
+    /// # Errors
+    /// The judge's; `Timeout` after `limit`.
+    pub async fn deleted_volume<T>(
+        &self,
+        id: &str,
+        limit: Duration,
+        judge: impl Judge<Volume, T>,
+    ) -> Result<T> {
+        self.volumes.wait(id, Known { habit: Some("delete"), touched: true }, limit, judge).await
     }
 
     /// Waits for a snapshot.
@@ -81,7 +96,7 @@ impl Watcher {
     /// # Errors
     /// The judge's; `Timeout` after `limit`.
     pub async fn snapshot<T>(&self, id: &str, limit: Duration, judge: impl Judge<Snapshot, T>) -> Result<T> {
-        self.snapshots.wait(id, None, limit, judge).await
+        self.snapshots.wait(id, Known::default(), limit, judge).await
     }
 
     /// Waits for a backup.
@@ -89,7 +104,7 @@ impl Watcher {
     /// # Errors
     /// The judge's; `Timeout` after `limit`.
     pub async fn backup<T>(&self, id: &str, limit: Duration, judge: impl Judge<Backup, T>) -> Result<T> {
-        self.backups.wait(id, None, limit, judge).await
+        self.backups.wait(id, Known::default(), limit, judge).await
     }
 
     /// Waits for a group.
@@ -97,7 +112,7 @@ impl Watcher {
     /// # Errors
     /// The judge's; `Timeout` after `limit`.
     pub async fn group<T>(&self, id: &str, limit: Duration, judge: impl Judge<Group, T>) -> Result<T> {
-        self.groups.wait(id, None, limit, judge).await
+        self.groups.wait(id, Known::default(), limit, judge).await
     }
 
     /// Waits for a snapshot of a group.
@@ -110,7 +125,7 @@ impl Watcher {
         limit: Duration,
         judge: impl Judge<GroupSnapshot, T>,
     ) -> Result<T> {
-        self.group_snapshots.wait(id, None, limit, judge).await
+        self.group_snapshots.wait(id, Known::default(), limit, judge).await
     }
 
     /// Waits for the list of volumes that Nova keeps of a server; `None` to the judge where there is no such server.
@@ -125,6 +140,6 @@ impl Watcher {
         mut judge: impl Judge<[ServerAttachment], T>,
     ) -> Result<T> {
         let judge = |list: Option<&Vec<ServerAttachment>>| judge(list.map(Vec::as_slice));
-        self.servers.wait(server, None, limit, judge).await
+        self.servers.wait(server, Known::default(), limit, judge).await
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Subject {
     pub(super) since: SystemTime,
     /// Whether nobody has been shown it yet.
     pub(super) unseen: bool,
+    /// Whether the cloud had changed it when that wait began.
+    pub(super) touched: bool,
     /// Whether it is its turn. The others are looked at where that costs nothing.
     pub(super) due: bool,
 }

@@ -53,8 +53,18 @@ struct Board<T> {
     habits: Habits,
 }
 
+/// What is known of a wait beforehand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// What is waited for, where that mostly takes the same time.
+    pub(super) habit: Option<&'static str>,
+    /// Whether the cloud has changed the object just now, so that a list of what was changed since has it, or it is gone.
+    pub(super) touched: bool,
+}
+
 struct Waiter<T> {
     id: Arc<str>,
+    touched: bool,
     since: Instant,
     clock: SystemTime,
     /// When it is its turn.
@@ -114,17 +124,17 @@ impl<T: Watched> Desk<T> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the judge has a verdict. `habit`: what is waited for, where that mostly takes the same time.
+    /// Waits until the judge has a verdict.
     pub(super) async fn wait<R>(
         self: &Arc<Self>,
         id: &str,
-        habit: Option<&'static str>,
+        known: Known,
         limit: Duration,
         mut judge: impl Judge<T, R>,
     ) -> Result<R> {
         let began = Instant::now();
         let deadline = began + limit;
-        let mut place = self.take_place(id, habit);
+        let mut place = self.take_place(id, known);
         let mut looks = 0;
         let mut last = "not seen".to_owned();
         loop {
@@ -137,7 +147,7 @@ impl<T: Watched> Desk<T> {
                         let mut board = self.board();
                         // In a crowd it is the others that one waits for.
                         if board.crowd.pause(board.waiters.len()).is_zero() {
-                            board.habits.learn(habit, looks, began.elapsed());
+                            board.habits.learn(known.habit, looks, began.elapsed());
                         }
                         return verdict;
                     }
@@ -162,15 +172,16 @@ impl<T: Watched> Desk<T> {
         }
     }
 
-    fn take_place(self: &Arc<Self>, id: &str, habit: Option<&'static str>) -> Place<T> {
+    fn take_place(self: &Arc<Self>, id: &str, known: Known) -> Place<T> {
         let (sender, receiver) = watch::channel(None);
         let mut board = self.board();
         board.tickets += 1;
         let ticket = board.tickets;
         let since = Instant::now();
-        let due = since + board.habits.first(habit).unwrap_or(T::FIRST);
+        let due = since + board.habits.first(known.habit).unwrap_or(T::FIRST);
         let clock = SystemTime::now();
-        let waiter = Waiter { id: Arc::from(id), since, clock, due, seen: false, looks: sender };
+        let Known { touched, .. } = known;
+        let waiter = Waiter { id: Arc::from(id), touched, since, clock, due, seen: false, looks: sender };
         board.waiters.insert(ticket, waiter);
         if !board.watched {
             board.watched = true;
@@ -226,10 +237,11 @@ impl<T: Watched> Desk<T> {
         let mut subjects: HashMap<Arc<str>, Subject> = HashMap::new();
         for waiter in self.board().waiters.values() {
             let id = Arc::clone(&waiter.id);
-            let new = Subject { id, since: waiter.clock, unseen: true, due: false };
+            let new = Subject { id, since: waiter.clock, unseen: true, touched: false, due: false };
             let subject = subjects.entry(Arc::clone(&waiter.id)).or_insert(new);
             subject.since = subject.since.min(waiter.clock);
             subject.unseen &= !waiter.seen;
+            subject.touched |= waiter.touched;
             subject.due |= waiter.due <= soon;
         }
         subjects.into_values().collect()
@@ -241,14 +253,16 @@ impl<T: Watched> Desk<T> {
         board.looked = Instant::now();
         let now = board.looked;
         let ended = std::mem::take(&mut board.ended);
-        board.crowd.learn(ended);
+        let waiting = board.waiters.len();
+        board.crowd.learn(waiting, ended);
         let looks: HashMap<_, _> =
             found.objects.into_iter().map(|(id, object)| (id, Arc::new(object))).collect();
+        let crowd = board.crowd;
         for waiter in board.waiters.values_mut().filter(|waiter| waiter.since <= began) {
             let look = looks.get(&waiter.id);
             if look.is_some() || found.untouched.contains(&waiter.id) {
                 waiter.seen = true;
-                waiter.due = now + pace::next(now - waiter.since);
+                waiter.due = now + crowd.next(waiting, now - waiter.since);
             }
             if let Some(look) = look {
                 waiter.looks.send_replace(Some(Arc::clone(look)));

@@ -18,6 +18,8 @@ const FAILING: Duration = Duration::from_secs(5);
 
 /// Who waits alone can be told apart from a crowd.
 const CROWD: usize = 4;
+/// The shortest pause of a crowd, which shares what a look costs.
+const BRISK: Duration = Duration::from_millis(75);
 /// The longest pause of a crowd, as long as it moves.
 const CROWDED: Duration = Duration::from_millis(1500);
 
@@ -30,30 +32,40 @@ pub(in crate::backend::cinder) fn next(age: Duration) -> Duration {
 
 /// The shortest pause between two looks for a crowd: as long as it takes until a look ends more than one wait, so that a
 /// wait costs less than half a look, whether the cloud is fast or slow.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::backend::cinder) struct Crowd(Duration);
 
 impl Default for Crowd {
     fn default() -> Self {
-        Self(SHORTEST)
+        Self(BRISK)
     }
 }
 
 impl Crowd {
-    /// Learns how many waits ended since the look before.
-    pub(in crate::backend::cinder) fn learn(&mut self, ended: usize) {
+    /// Learns how many waits ended since the look before, when so many were waiting. Of a few nothing is learned.
+    pub(in crate::backend::cinder) fn learn(&mut self, waiting: usize, ended: usize) {
+        if waiting + ended < CROWD {
+            *self = Self::default();
+            return;
+        }
         let next = match ended {
             0 => self.0 * 3 / 2,
             1 => self.0 * 5 / 4,
             2 | 3 => self.0,
             _ => self.0 * 3 / 4,
         };
-        self.0 = next.clamp(SHORTEST, CROWDED);
+        self.0 = next.clamp(BRISK, CROWDED);
     }
 
     /// The pause for so many who wait.
     pub(in crate::backend::cinder) fn pause(&self, waiting: usize) -> Duration {
         if waiting < CROWD { Duration::ZERO } else { self.0 }
+    }
+
+    /// The pause before the next look for one of so many, who has waited for so long.
+    pub(in crate::backend::cinder) fn next(&self, waiting: usize, age: Duration) -> Duration {
+        let alone = next(age);
+        if waiting < CROWD { alone } else { alone.min(self.0) }
     }
 }
 
@@ -121,7 +133,7 @@ mod tests {
                 rest += pause.as_secs_f64() * f64::from(per_second);
                 let ended = (0..100).take_while(|n| f64::from(*n) + 1.0 <= rest).count();
                 rest = rest.fract();
-                crowd.learn(ended);
+                crowd.learn(30, ended);
             }
             (crowd.pause(30), f64::from(looks) / f64::from(per_second * 60))
         };
@@ -131,6 +143,10 @@ mod tests {
         }
         assert!(run(6).0 <= Duration::from_millis(500), "{:?}", run(6).0);
         assert_eq!(Crowd::default().pause(3), Duration::ZERO);
+        // Waits that end one by one, each alone, do not make the next crowd wait.
+        let mut crowd = Crowd::default();
+        (0..50).for_each(|_| crowd.learn(1, 1));
+        assert_eq!(crowd.pause(30), BRISK);
     }
 
     #[test]

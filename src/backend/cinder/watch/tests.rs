@@ -101,6 +101,32 @@ async fn many_who_wait_share_one_list_that_shows_only_what_changed_lately() {
 }
 
 #[tokio::test]
+async fn what_the_cloud_has_marked_as_being_deleted_is_gone_once_no_list_has_it() {
+    let turn = AtomicUsize::new(0);
+    let (_server, _secret, _client, watcher) = watcher(move |seen| match seen.line().as_str() {
+        "GET /volume/v3/p1/volumes/detail" if turn.fetch_add(1, Ordering::SeqCst) == 0 => {
+            list(&[volume("v1", "deleting")])
+        }
+        // Who waits alone asks for the one.
+        "GET /volume/v3/p1/volumes/v1" => missing(),
+        other => panic!("{other}"),
+    })
+    .await;
+    let ended = Arc::new(Mutex::new(Vec::new()));
+    let waits = ["v1", "v2"].map(|id| {
+        let (watcher, ended) = (watcher.clone(), Arc::clone(&ended));
+        tokio::spawn(async move {
+            watcher.deleted_volume(id, LIMIT, gone).await.unwrap();
+            ended.lock().unwrap().push(id);
+        })
+    });
+    for wait in waits {
+        wait.await.unwrap();
+    }
+    assert_eq!(*ended.lock().unwrap(), ["v2", "v1"]);
+}
+
+#[tokio::test]
 async fn what_leaves_the_list_is_gone_and_what_was_never_on_it_is_asked_for() {
     let turn = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&turn);

@@ -15,6 +15,8 @@ use super::ask::{Found, Subject, Watched, each};
 /// How far the clocks of the cloud's services may differ, and how long before the wait for it a volume may have been
 /// changed by the call that began it. So much earlier is listed.
 const MARGIN: Duration = Duration::from_secs(10);
+/// The cloud tells its clock in whole seconds.
+const GRAIN: Duration = Duration::from_secs(2);
 /// Volumes that were last changed longer ago than this are not listed but asked for, or the list would be long for all.
 const OLD: Duration = Duration::from_secs(60);
 /// How long a cloud that does not filter by time is not tried again.
@@ -75,7 +77,7 @@ impl Memory {
         }
         let since = self.begin(subjects);
         // Beyond what is waited for there may be others that changed. Where they are many, asking one by one is cheaper.
-        let limit = subjects.len() * 3 + 50;
+        let limit = subjects.len() * 3 + 100;
         let page = match client.volumes_changed_since(since, limit).await {
             Ok(Some(page)) if page.items.iter().all(|volume| volume.updated_at >= Some(since)) => page,
             Err(error) if error.kind() != Kind::InvalidArgument => {
@@ -95,14 +97,21 @@ impl Memory {
         self.read(page, since, subjects)
     }
 
+    /// A time of this clock, by the cloud's.
+    fn there(&self, time: SystemTime) -> SystemTime {
+        time + self.ahead - self.behind
+    }
+
+    /// From when on it was changed, by the cloud's clock.
+    fn start(&self, subject: &Subject) -> SystemTime {
+        self.changed.get(&subject.id).copied().unwrap_or_else(|| self.there(subject.since)) - MARGIN
+    }
+
     /// From when on all that is waited for was changed, by the cloud's clock, in whole seconds. Old ones are left out.
     fn begin(&self, subjects: &[Subject]) -> SystemTime {
-        let there = |time: SystemTime| time + self.ahead - self.behind;
-        let oldest = there(SystemTime::now()) - OLD;
-        let starts = subjects.iter().map(|subject| {
-            self.changed.get(&subject.id).copied().unwrap_or_else(|| there(subject.since)) - MARGIN
-        });
-        let begin = starts.filter(|start| *start >= oldest).min().unwrap_or(oldest);
+        let oldest = self.there(SystemTime::now()) - OLD;
+        let starts = subjects.iter().map(|subject| self.start(subject));
+        let begin = starts.filter(|start| *start >= oldest).min().unwrap_or(oldest) - GRAIN;
         let whole = begin.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         SystemTime::UNIX_EPOCH + Duration::from_secs(whole)
     }
@@ -118,10 +127,12 @@ impl Memory {
         let mut volumes: HashMap<_, _> =
             page.items.into_iter().map(|volume| (volume.id.clone(), volume)).collect();
         let mut found = Found::default();
-        for Subject { id, unseen, .. } in subjects {
+        for subject in subjects {
+            let Subject { id, unseen, touched, .. } = subject;
+            let changed = *touched || self.changed.contains_key(id);
             if let Some(volume) = volumes.remove(id.as_ref()) {
                 found.objects.insert(Arc::clone(id), Some(volume));
-            } else if whole && self.changed.get(id).is_some_and(|changed| *changed - MARGIN >= since) {
+            } else if whole && changed && self.start(subject) >= since {
                 // A volume's last change becomes later, or hardly earlier, so it would be on the list.
                 found.objects.insert(Arc::clone(id), None);
             } else if whole && *unseen {
