@@ -76,7 +76,7 @@ bench: setup-test release ## Measures size, start, memory, calls, throughput; pr
 	tests/leaks.sh $(CARGO) bench --locked --bench driver
 
 # What is measured is the cloud's time and the requests to it, so it is built like the tests.
-bench-cinder: openstack-up ## Counts requests and lost time on the real OpenStack, writes bench-cinder-results.json
+bench-cinder: openstack-up ## Counts requests and lost time on a simulated and on the real OpenStack, writes bench-cinder-results.json
 	$(CARGO) bench --locked --all-features --profile dev --bench cinder --no-run
 	FAIRLEAD_OPENSTACK_SERVERS="$$(tests/openstack/servers.sh 2)" $(CARGO) bench --locked --all-features --profile dev --bench cinder
 
