@@ -14,10 +14,9 @@ use super::times::Range;
 
 /// What is not a filter.
 const PAGING: [&str; 7] = ["limit", "marker", "offset", "sort", "sort_key", "sort_dir", "list_volume"];
-/// From here on filters that are not known are refused instead of passed over.
+/// From here on filters that are not known are refused instead of passed over, and those by time are known: long before
+/// the version that brought them.
 const STRICT: Version = Version(3, 31);
-/// From here on a list can be of what was made or changed at some time; before, such a filter is passed over.
-const TIMED: Version = Version(3, 60);
 /// From here on a list can tell how long it is.
 const COUNTED: Version = Version(3, 45);
 
@@ -142,7 +141,7 @@ fn filter<'a, T: 'static>(call: &Call<'_>, kind: &Kind<T>, mut items: Vec<&'a T>
                 }
                 None => items.clear(),
             },
-            Some((_, Look::Time(_))) if call.version < TIMED => {}
+            Some((_, Look::Time(_))) if call.version < STRICT => {}
             Some((_, Look::Time(look))) => {
                 let range = Range::read(wanted)?;
                 items.retain(|item| look(item).is_some_and(|moment| range.has(moment)));
