@@ -8,7 +8,7 @@ DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 IMAGE ?= fairlead:dev
 BASE ?= debian:bookworm-slim
 # What csi-sanity runs on without a real cloud.
-SANITY ?= file openstack rackspace storpool
+SANITY ?= file openstack rackspace cyclades storpool
 # Of the last commit: with it, and with the same base and packages, the same sources give the same image. For the image
 # alone: crates with C in them are compiled anew when the time changes, and so is all that depends on them.
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)

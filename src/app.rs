@@ -26,6 +26,7 @@ use crate::server::{self, http, socket};
 use self::house::House;
 use self::reload::Watch;
 
+pub use house::offered;
 pub use operate::operate;
 
 /// Threads that run tasks. Nearly all of a task's life is waiting, so two are enough for hundreds of calls, and each

@@ -196,8 +196,13 @@ fn summary(config: &Config) -> String {
     let kubelet =
         config.kubelet_dir.as_ref().map_or_else(|| "none".into(), |directory| directory.to_string_lossy());
     let Config { driver_name, endpoint, .. } = config;
+    let offered = match app::offered(config).words().as_slice() {
+        [] => "nothing beyond volumes".to_owned(),
+        words => words.join(", "),
+    };
     format!(
-        "ok\n  driver {driver_name}\n  socket {}\n  metrics and health {http}\n  node {}\n  kubelet {kubelet}\n{backends}",
+        "ok\n  driver {driver_name}\n  socket {}\n  metrics and health {http}\n  node {}\n  kubelet {kubelet}\n\
+         {backends}  advertised {offered}\n",
         endpoint.display(),
         config.node.name,
     )

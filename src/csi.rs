@@ -1,7 +1,7 @@
 //! The edge: a raw request becomes a typed one, a use case is called, its typed answer becomes a raw one. No logic.
 //!
-//! What the driver advertises is the same in every process of one version (CSI specification,
-//! GetPluginCapabilities): controller, node, or both. What one back end lacks is refused call by call.
+//! What the driver advertises follows from its configuration (see `offer`): it is what one of its back ends or another can do.
+//! What a single one lacks is refused call by call.
 
 mod answer;
 mod controller;
@@ -9,6 +9,7 @@ mod group;
 mod identity;
 mod node;
 mod observe;
+mod offer;
 mod parse;
 mod status;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use tonic::service::Routes;
 
 pub use status::{Rpc, code};
 
+use crate::backend::Capabilities;
 use crate::controller::Controller;
 use crate::error::Result;
 use crate::metrics::Metrics;
@@ -37,6 +39,7 @@ pub type Ready = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 #[derive(Clone)]
 pub struct Edge {
     driver: String,
+    offered: Capabilities,
     controller: Option<Arc<Controller>>,
     node: Option<Arc<Node>>,
     metrics: Arc<Metrics>,
@@ -47,6 +50,7 @@ impl fmt::Debug for Edge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Edge")
             .field("driver", &self.driver)
+            .field("offered", &self.offered)
             .field("controller", &self.controller.is_some())
             .field("node", &self.node.is_some())
             .finish_non_exhaustive()
@@ -54,32 +58,40 @@ impl fmt::Debug for Edge {
 }
 
 impl Edge {
-    /// The services of the driver named `driver`: Identity always, the others where their use cases are given.
+    /// The services of the driver named `driver`: Identity always, the others where their use cases are given. They advertise
+    /// what `offered` has.
     #[must_use]
     pub fn new(
         driver: String,
+        offered: Capabilities,
         controller: Option<Arc<Controller>>,
         node: Option<Arc<Node>>,
         metrics: Arc<Metrics>,
         ready: Ready,
     ) -> Self {
-        Self { driver, controller, node, metrics, ready }
+        Self { driver, offered, controller, node, metrics, ready }
     }
 
     /// The services, to be served on a socket.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        let identity =
-            identity::Service::new(self.driver.clone(), Arc::clone(&self.metrics), Arc::clone(&self.ready));
+        let offered = self.offered;
+        let identity = identity::Service::new(
+            self.driver.clone(),
+            offered,
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.ready),
+        );
         let mut routes = Routes::new(IdentityServer::new(identity));
         if let Some(controller) = &self.controller {
-            let service = controller::Service::new(Arc::clone(controller), Arc::clone(&self.metrics));
+            let service =
+                controller::Service::new(Arc::clone(controller), offered, Arc::clone(&self.metrics));
             routes = routes.add_service(ControllerServer::new(service));
-            let service = group::Service::new(Arc::clone(controller), Arc::clone(&self.metrics));
+            let service = group::Service::new(Arc::clone(controller), offered, Arc::clone(&self.metrics));
             routes = routes.add_service(GroupControllerServer::new(service));
         }
         if let Some(node) = &self.node {
-            let service = node::Service::new(Arc::clone(node), Arc::clone(&self.metrics));
+            let service = node::Service::new(Arc::clone(node), offered, Arc::clone(&self.metrics));
             routes = routes.add_service(NodeServer::new(service));
         }
         routes.prepare()

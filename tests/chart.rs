@@ -19,6 +19,8 @@ mod files;
 mod helm;
 #[path = "chart/kubeconform.rs"]
 mod kubeconform;
+#[path = "chart/offers.rs"]
+mod offers;
 #[path = "chart/readme.rs"]
 mod readme;
 #[path = "chart/refusals.rs"]
@@ -36,7 +38,7 @@ use helm::Tools;
 /// A check of the chart.
 type Check = fn(&Tools) -> Result<(), Failed>;
 
-const CHECKS: [(&str, Check); 16] = [
+const CHECKS: [(&str, Check); 17] = [
     ("helm_lint_has_nothing_to_say", helm::lint),
     ("both_helms_render_what_is_recorded", files::golden),
     ("manifests_are_up_to_date", files::manifests),
@@ -52,6 +54,7 @@ const CHECKS: [(&str, Check); 16] = [
     ("a_new_log_level_restarts_nothing_and_all_else_does", facts::checksum),
     ("alerts_and_dashboard_use_metrics_that_there_are", facts::metrics),
     ("the_driver_takes_the_configuration", facts::configuration),
+    ("sidecars_are_those_that_find_something_to_do", offers::sidecars),
     ("the_next_step_is_told", facts::notes),
 ];
 

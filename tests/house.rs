@@ -117,7 +117,7 @@ fn room(path: &Path) -> String {
 
 /// A folder for a kind of cloud, as against the trait's own helpers.
 fn is_back_end(name: &str) -> bool {
-    !matches!(name, "registry" | "metered" | "paging" | "tests" | "turns")
+    !matches!(name, "facts" | "metered" | "orders" | "paging" | "registry" | "tests" | "turns")
 }
 
 /// What a source names: `x` for `crate::x`, `backend::x` for a back end's room, and watched crates.

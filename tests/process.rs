@@ -115,6 +115,8 @@ fn version_usage_and_config_have_their_exit_codes() {
     assert_eq!(good.status.code(), Some(0));
     let text = String::from_utf8(good.stdout).unwrap();
     assert!(text.starts_with("ok\n") && text.contains("\n  kubelet none\n"), "{text}");
+    let offered = "\n  advertised snapshots, group snapshots, clones, growth in use\n";
+    assert!(text.ends_with(offered), "{text}");
     let good = output(&["check-config", "--config", name, "--kubelet-dir", "/var/lib/kubelet"]);
     assert!(String::from_utf8(good.stdout).unwrap().contains("\n  kubelet /var/lib/kubelet\n"));
     let by_variable = fairlead(&["check-config"]).env("FAIRLEAD_CONFIG", name).output().unwrap();

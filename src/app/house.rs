@@ -12,7 +12,7 @@ use crate::backend::cinder::dialect::Telling;
 use crate::backend::cinder::{CinderBackend, CinderConfig};
 use crate::backend::file::{FileBackend, FileConfig, FileConnector};
 use crate::backend::storpool::{StorpoolBackend, StorpoolConfig, StorpoolConnector};
-use crate::backend::{Backend, Backends, Connector, Late, Metered, Opener};
+use crate::backend::{Backend, Backends, Capabilities, Connector, Late, Metered, Opener};
 use crate::config::{BackendConfig, Config};
 use crate::controller::Controller;
 use crate::csi::Edge;
@@ -62,6 +62,7 @@ impl House {
         };
         let edge = Edge::new(
             config.driver_name.clone(),
+            offered(config),
             controller.clone(),
             node.clone(),
             Arc::clone(metrics),
@@ -106,7 +107,7 @@ fn usable(readiness: &Readiness, parts: Vec<String>) -> Arc<dyn Fn() -> Result<(
 pub fn controller(config: &Config, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) -> Controller {
     let mut backends = Backends::builder().foreign(config.node.foreign.clone());
     for (name, settings) in &config.backends {
-        let late = Arc::new(Late::new(name.clone(), opener(config, name, settings, metrics)));
+        let late = Arc::new(Late::new(name.clone(), able(settings), opener(config, name, settings, metrics)));
         parts.push(backend_part(name, Arc::clone(&late), metrics));
         let metered = Metered::new(name.clone(), late, Arc::clone(metrics));
         backends = backends.add(name.clone(), Arc::new(metered));
@@ -124,6 +125,21 @@ fn in_cluster(
         Some(kubernetes) => controller.with_cluster(kubernetes),
         None => controller,
     })
+}
+
+/// What the driver can do with one of its back ends or another, as far as the configuration tells.
+pub fn offered(config: &Config) -> Capabilities {
+    let able = config.backends.iter().map(|(_, settings)| able(settings));
+    able.fold(Capabilities::NONE, Capabilities::or)
+}
+
+/// What a back end with these settings can do at best. A cloud that is asked may lack some of it.
+fn able(settings: &BackendConfig) -> Capabilities {
+    match settings {
+        BackendConfig::Cinder(settings) => settings.dialect.capabilities(),
+        BackendConfig::File(_) => FileBackend::CAPABILITIES,
+        BackendConfig::Storpool(_) => StorpoolBackend::CAPABILITIES,
+    }
 }
 
 /// The segment by which the nodes that have a back end configured are known.
@@ -277,16 +293,38 @@ fn node_part(name: &BackendName, connector: Arc<dyn Connector>, role: Role, metr
 mod tests {
     use super::*;
 
+    fn config(text: &str) -> Config {
+        let environment = &crate::config::ProcessEnvironment;
+        let text = format!("endpoint: unix:///run/x/csi.sock\nbackends: {text}\n");
+        crate::config::parse("f.yaml", text.as_bytes(), &Default::default(), environment).unwrap()
+    }
+
+    #[test]
+    fn what_one_back_end_or_another_can_do_is_advertised() {
+        for (backends, words) in [
+            ("{sky: {kind: cinder, dialect: cyclades}}", &["other attributes"][..]),
+            ("{dfw: {kind: cinder, dialect: rackspace}}", &["snapshots", "clones"]),
+            (
+                "{dfw: {kind: cinder, dialect: rackspace, cloud: d}, sky: {kind: cinder, dialect: cyclades}}",
+                &["snapshots", "clones", "other attributes"],
+            ),
+            (
+                "{here: {kind: file, directory: /d}}",
+                &["snapshots", "group snapshots", "clones", "growth in use"],
+            ),
+            (
+                "{here: {kind: file, directory: /d}, sky: {kind: cinder, dialect: cyclades}}",
+                &Capabilities::ALL.words(),
+            ),
+            ("{east: {kind: cinder}}", &Capabilities::ALL.words()),
+        ] {
+            assert_eq!(offered(&config(backends)).words(), words, "{backends}");
+        }
+    }
+
     #[test]
     fn a_cloud_whose_disks_say_nothing_gets_what_its_nodes_need() {
-        let text = "endpoint: unix:///run/x/csi.sock\nbackends: {sky: {kind: cinder, dialect: cyclades, cloud: s}, east: {kind: cinder}}\n";
-        let config = crate::config::parse(
-            "f.yaml",
-            text.as_bytes(),
-            &crate::config::Overrides::default(),
-            &crate::config::ProcessEnvironment,
-        )
-        .unwrap();
+        let config = config("{sky: {kind: cinder, dialect: cyclades, cloud: s}, east: {kind: cinder}}");
         let settings = |at: usize| {
             let (name, BackendConfig::Cinder(settings)) = &config.backends[at] else { panic!() };
             zoned(&config, name, settings)

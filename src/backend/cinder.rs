@@ -58,7 +58,7 @@ use crate::volume::{
 use attach::Attacher;
 use client::Client;
 use credentials::Heritage;
-use dialect::{Dialect, Feature, Telling};
+use dialect::Dialect;
 use identity::{Microversion, Service, Session};
 use model::{AbsoluteLimits, Zone};
 use watch::Watcher;
@@ -162,22 +162,13 @@ impl CinderBackend {
 #[async_trait]
 impl Backend for CinderBackend {
     fn capabilities(&self) -> Capabilities {
-        let can = |feature| self.cloud.dialect().can(feature);
+        let kind = self.cloud.dialect().capabilities();
+        let grows = if self.cloud.features.grow_in_use { Expansion::Online } else { Expansion::Offline };
         Capabilities {
-            snapshots: can(Feature::Snapshots),
-            group_snapshots: !self.cloud.group_types.is_empty(),
-            clones: can(Feature::Clones),
-            expansion: match self.cloud.features.grow_in_use {
-                _ if !can(Feature::Growing) => Expansion::Never,
-                true => Expansion::Online,
-                false => Expansion::Offline,
-            },
-            modify: can(Feature::Retyping) || can(Feature::Notes),
-            // Cinder's read-only flag belongs to the volume, not to one attachment, so it is the node that makes the disk
-            // read-only.
-            readonly_attach: true,
-            multi_attach: self.cloud.types.any_shared(),
-            raw: self.cloud.dialect().disks != Telling::Nothing,
+            group_snapshots: kind.group_snapshots && !self.cloud.group_types.is_empty(),
+            expansion: kind.expansion.min(grows),
+            multi_attach: kind.multi_attach && self.cloud.types.any_shared(),
+            ..kind
         }
     }
 

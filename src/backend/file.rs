@@ -17,8 +17,8 @@ pub use config::FileConfig;
 pub use connector::FileConnector;
 
 use crate::backend::{
-    AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, GroupOrder, Limits,
-    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder,
+    AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, GroupOrder, Limits, Listing, Page,
+    SnapshotFilter, SnapshotOrder, VolumeOrder,
 };
 use crate::error::{Error, Result};
 use crate::flight;
@@ -34,6 +34,9 @@ pub struct FileBackend {
 }
 
 impl FileBackend {
+    /// What every directory can do. An image file has no knob that a running loop device would obey.
+    pub const CAPABILITIES: Capabilities = Capabilities { modify: false, ..Capabilities::ALL };
+
     /// Opens the directory: makes its layout where it is empty, and removes what an earlier process left half-made.
     ///
     /// # Errors
@@ -83,17 +86,7 @@ async fn run<T: Send + 'static>(
 #[async_trait]
 impl Backend for FileBackend {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            snapshots: true,
-            group_snapshots: true,
-            clones: true,
-            expansion: Expansion::Online,
-            // An image file has no knob that a running loop device would obey.
-            modify: false,
-            readonly_attach: true,
-            multi_attach: true,
-            raw: true,
-        }
+        Self::CAPABILITIES
     }
 
     fn limits(&self) -> Limits {

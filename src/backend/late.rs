@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use crate::backend::{
-    AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, GroupOrder, Limits,
-    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder, Warning,
+    AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, GroupOrder, Limits, Listing, Page,
+    SnapshotFilter, SnapshotOrder, VolumeOrder, Warning,
 };
 use crate::error::{Error, Kind, Result};
 use crate::volume::{
@@ -23,6 +23,7 @@ pub type Opener = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Backend>>> +
 /// A back end that is opened later.
 pub struct Late {
     name: BackendName,
+    at_best: Capabilities,
     opener: Opener,
     inner: OnceLock<Arc<dyn Backend>>,
 }
@@ -37,10 +38,10 @@ impl fmt::Debug for Late {
 }
 
 impl Late {
-    /// A back end of this name that is not open yet.
+    /// A back end of this name that is not open yet, and can do so much at best.
     #[must_use]
-    pub const fn new(name: BackendName, opener: Opener) -> Self {
-        Self { name, opener, inner: OnceLock::new() }
+    pub const fn new(name: BackendName, at_best: Capabilities, opener: Opener) -> Self {
+        Self { name, at_best, opener, inner: OnceLock::new() }
     }
 
     /// Tries once to open it. Open already is `Ok`. Not to be called by two at once.
@@ -69,21 +70,10 @@ impl Late {
 
 #[async_trait]
 impl Backend for Late {
-    /// While it is not open: everything, so that no call is refused for good before the back end itself can say so.
+    /// While it is not open: all that one of its kind can, so that no call is refused for good before the back end itself
+    /// can say so.
     fn capabilities(&self) -> Capabilities {
-        self.inner.get().map_or(
-            Capabilities {
-                snapshots: true,
-                group_snapshots: true,
-                clones: true,
-                expansion: Expansion::Online,
-                modify: true,
-                readonly_attach: true,
-                multi_attach: true,
-                raw: true,
-            },
-            |inner| inner.capabilities(),
-        )
+        self.inner.get().map_or(self.at_best, |inner| inner.capabilities())
     }
 
     /// While it is not open: none, for the same reason.
@@ -192,8 +182,10 @@ mod tests {
     async fn until_it_is_open_every_call_may_do_later() {
         let tries = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&tries);
+        let at_best = Capabilities { clones: false, ..Capabilities::ALL };
         let late = Late::new(
             "here".parse().unwrap(),
+            at_best,
             Box::new(move || {
                 counted.fetch_add(1, Ordering::Relaxed);
                 Box::pin(async { Err(Error::precondition("no directory")) })
@@ -205,6 +197,6 @@ mod tests {
         let error = late.get(&"pvc-1".parse().unwrap()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (Kind::Unavailable, Outcome::Unknown));
         assert!(late.check_parameters(&Parameters::default()).is_err());
-        assert!(late.capabilities().snapshots);
+        assert_eq!(late.capabilities(), at_best);
     }
 }

@@ -28,8 +28,8 @@ pub use connector::StorpoolConnector;
 pub use nodes::IDENTITY;
 
 use crate::backend::{
-    AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, Expansion, GroupOrder, Limits,
-    Listing, Page, SnapshotFilter, SnapshotOrder, VolumeOrder,
+    AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, GroupOrder, Limits, Listing, Page,
+    SnapshotFilter, SnapshotOrder, VolumeOrder,
 };
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
@@ -67,6 +67,9 @@ pub struct StorpoolBackend {
 }
 
 impl StorpoolBackend {
+    /// What every cluster can do.
+    pub const CAPABILITIES: Capabilities = Capabilities::ALL;
+
     /// Reads the token and asks whether the cluster can be used.
     ///
     /// # Errors
@@ -84,16 +87,7 @@ impl StorpoolBackend {
 #[async_trait]
 impl Backend for StorpoolBackend {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            snapshots: true,
-            group_snapshots: true,
-            clones: true,
-            expansion: Expansion::Online,
-            modify: true,
-            readonly_attach: true,
-            multi_attach: true,
-            raw: true,
-        }
+        Self::CAPABILITIES
     }
 
     fn limits(&self) -> Limits {

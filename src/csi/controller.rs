@@ -4,28 +4,29 @@ use std::sync::Arc;
 
 use tonic::Request;
 
+use crate::backend::Capabilities;
 use crate::controller::{
     Attach, Controller, Cut, Found, Listed, Origin, Provision, Room, SnapshotQuery, Verdict,
 };
 use crate::csi::observe::{Reply, observe};
 use crate::csi::status::Rpc;
-use crate::csi::{answer, parse};
+use crate::csi::{answer, offer, parse};
 use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::proto::csi;
-use crate::proto::csi::controller_service_capability::{Rpc as RpcCapability, Type, rpc};
 use crate::proto::csi::validate_volume_capabilities_response::Confirmed;
 use crate::proto::csi::volume_content_source;
 use crate::volume::SnapshotId;
 
 pub(super) struct Service {
     controller: Arc<Controller>,
+    offered: Capabilities,
     metrics: Arc<Metrics>,
 }
 
 impl Service {
-    pub(super) fn new(controller: Arc<Controller>, metrics: Arc<Metrics>) -> Self {
-        Self { controller, metrics }
+    pub(super) fn new(controller: Arc<Controller>, offered: Capabilities, metrics: Arc<Metrics>) -> Self {
+        Self { controller, offered, metrics }
     }
 
     async fn create(&self, raw: csi::CreateVolumeRequest) -> Result<csi::CreateVolumeResponse> {
@@ -264,31 +265,6 @@ impl Service {
     }
 }
 
-fn capabilities() -> Vec<csi::ControllerServiceCapability> {
-    [
-        rpc::Type::CreateDeleteVolume,
-        rpc::Type::PublishUnpublishVolume,
-        rpc::Type::ListVolumes,
-        rpc::Type::ListVolumesPublishedNodes,
-        rpc::Type::GetCapacity,
-        rpc::Type::CreateDeleteSnapshot,
-        rpc::Type::ListSnapshots,
-        rpc::Type::GetSnapshot,
-        rpc::Type::CloneVolume,
-        rpc::Type::ExpandVolume,
-        rpc::Type::GetVolume,
-        rpc::Type::ModifyVolume,
-        rpc::Type::SingleNodeMultiWriter,
-        rpc::Type::PublishReadonly,
-        rpc::Type::GetVolumeHealth,
-        rpc::Type::ListVolumeHealth,
-    ]
-    .map(|kind| csi::ControllerServiceCapability {
-        r#type: Some(Type::Rpc(RpcCapability { r#type: kind.into() })),
-    })
-    .into()
-}
-
 #[tonic::async_trait]
 impl csi::controller_server::Controller for Service {
     async fn create_volume(
@@ -410,7 +386,7 @@ impl csi::controller_server::Controller for Service {
         request: Request<csi::ControllerGetCapabilitiesRequest>,
     ) -> Reply<csi::ControllerGetCapabilitiesResponse> {
         observe(&self.metrics, Rpc::ControllerGetCapabilities, request, async |_| {
-            Ok(csi::ControllerGetCapabilitiesResponse { capabilities: capabilities() })
+            Ok(csi::ControllerGetCapabilitiesResponse { capabilities: offer::controller(self.offered) })
         })
         .await
     }

@@ -4,24 +4,25 @@ use std::sync::Arc;
 
 use tonic::Request;
 
+use crate::backend::Capabilities;
 use crate::controller::{Controller, Group};
 use crate::csi::observe::{Reply, observe};
 use crate::csi::status::Rpc;
-use crate::csi::{answer, parse};
+use crate::csi::{answer, offer, parse};
 use crate::error::{Kind, Result};
 use crate::metrics::Metrics;
 use crate::proto::csi;
-use crate::proto::csi::group_controller_service_capability::{Rpc as RpcCapability, Type, rpc};
 use crate::volume::{GroupSnapshotId, SnapshotId};
 
 pub(super) struct Service {
     controller: Arc<Controller>,
+    offered: Capabilities,
     metrics: Arc<Metrics>,
 }
 
 impl Service {
-    pub(super) fn new(controller: Arc<Controller>, metrics: Arc<Metrics>) -> Self {
-        Self { controller, metrics }
+    pub(super) fn new(controller: Arc<Controller>, offered: Capabilities, metrics: Arc<Metrics>) -> Self {
+        Self { controller, offered, metrics }
     }
 
     async fn create(
@@ -72,11 +73,7 @@ impl csi::group_controller_server::GroupController for Service {
         request: Request<csi::GroupControllerGetCapabilitiesRequest>,
     ) -> Reply<csi::GroupControllerGetCapabilitiesResponse> {
         observe(&self.metrics, Rpc::GroupControllerGetCapabilities, request, async |_| {
-            let kind = rpc::Type::CreateDeleteGetVolumeGroupSnapshot.into();
-            let capability = csi::GroupControllerServiceCapability {
-                r#type: Some(Type::Rpc(RpcCapability { r#type: kind })),
-            };
-            Ok(csi::GroupControllerGetCapabilitiesResponse { capabilities: vec![capability] })
+            Ok(csi::GroupControllerGetCapabilitiesResponse { capabilities: offer::group(self.offered) })
         })
         .await
     }

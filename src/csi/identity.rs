@@ -5,23 +5,24 @@ use std::sync::Arc;
 
 use tonic::Request;
 
+use crate::backend::Capabilities;
 use crate::csi::Ready;
 use crate::csi::observe::{Reply, observe};
+use crate::csi::offer;
 use crate::csi::status::Rpc;
 use crate::metrics::Metrics;
 use crate::proto::csi;
-use crate::proto::csi::plugin_capability::{Service as ServiceCapability, Type, VolumeExpansion};
-use crate::proto::csi::plugin_capability::{service, volume_expansion};
 
 pub(super) struct Service {
     driver: String,
+    offered: Capabilities,
     metrics: Arc<Metrics>,
     ready: Ready,
 }
 
 impl Service {
-    pub(super) fn new(driver: String, metrics: Arc<Metrics>, ready: Ready) -> Self {
-        Self { driver, metrics, ready }
+    pub(super) fn new(driver: String, offered: Capabilities, metrics: Arc<Metrics>, ready: Ready) -> Self {
+        Self { driver, offered, metrics, ready }
     }
 
     fn probe(&self) -> csi::ProbeResponse {
@@ -32,21 +33,6 @@ impl Service {
         }
         csi::ProbeResponse { ready: Some(ready.is_ok()) }
     }
-}
-
-fn capabilities() -> Vec<csi::PluginCapability> {
-    let service = |kind: service::Type| Type::Service(ServiceCapability { r#type: kind.into() });
-    let expansion =
-        |kind: volume_expansion::Type| Type::VolumeExpansion(VolumeExpansion { r#type: kind.into() });
-    [
-        service(service::Type::ControllerService),
-        service(service::Type::VolumeAccessibilityConstraints),
-        service(service::Type::GroupControllerService),
-        expansion(volume_expansion::Type::Online),
-        expansion(volume_expansion::Type::Offline),
-    ]
-    .map(|kind| csi::PluginCapability { r#type: Some(kind) })
-    .into()
 }
 
 #[tonic::async_trait]
@@ -70,7 +56,7 @@ impl csi::identity_server::Identity for Service {
         request: Request<csi::GetPluginCapabilitiesRequest>,
     ) -> Reply<csi::GetPluginCapabilitiesResponse> {
         observe(&self.metrics, Rpc::GetPluginCapabilities, request, async |_| {
-            Ok(csi::GetPluginCapabilitiesResponse { capabilities: capabilities() })
+            Ok(csi::GetPluginCapabilitiesResponse { capabilities: offer::plugin(self.offered) })
         })
         .await
     }

@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use tonic::Request;
 
+use crate::backend::Capabilities;
 use crate::csi::observe::{Reply, observe};
 use crate::csi::status::Rpc;
-use crate::csi::{answer, parse};
+use crate::csi::{answer, offer, parse};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::node::{Expand, Node, Publish, Stage, Stats};
 use crate::proto::csi;
-use crate::proto::csi::node_service_capability::{Rpc as RpcCapability, Type, rpc};
 use crate::proto::csi::volume_usage::Unit;
 use crate::volume::{Attachment, Bytes};
 
 pub(super) struct Service {
     node: Arc<Node>,
+    offered: Capabilities,
     metrics: Arc<Metrics>,
 }
 
 impl Service {
-    pub(super) fn new(node: Arc<Node>, metrics: Arc<Metrics>) -> Self {
-        Self { node, metrics }
+    pub(super) fn new(node: Arc<Node>, offered: Capabilities, metrics: Arc<Metrics>) -> Self {
+        Self { node, offered, metrics }
     }
 
     async fn stage(&self, raw: csi::NodeStageVolumeRequest) -> Result<csi::NodeStageVolumeResponse> {
@@ -128,18 +129,6 @@ fn usage(stats: Stats) -> Vec<csi::VolumeUsage> {
     }
 }
 
-fn capabilities() -> Vec<csi::NodeServiceCapability> {
-    [
-        rpc::Type::StageUnstageVolume,
-        rpc::Type::GetVolumeStats,
-        rpc::Type::ExpandVolume,
-        rpc::Type::SingleNodeMultiWriter,
-        rpc::Type::GetVolumeHealth,
-    ]
-    .map(|kind| csi::NodeServiceCapability { r#type: Some(Type::Rpc(RpcCapability { r#type: kind.into() })) })
-    .into()
-}
-
 #[tonic::async_trait]
 impl csi::node_server::Node for Service {
     async fn node_stage_volume(
@@ -206,7 +195,7 @@ impl csi::node_server::Node for Service {
         request: Request<csi::NodeGetCapabilitiesRequest>,
     ) -> Reply<csi::NodeGetCapabilitiesResponse> {
         observe(&self.metrics, Rpc::NodeGetCapabilities, request, async |_| {
-            Ok(csi::NodeGetCapabilitiesResponse { capabilities: capabilities() })
+            Ok(csi::NodeGetCapabilitiesResponse { capabilities: offer::node(self.offered) })
         })
         .await
     }

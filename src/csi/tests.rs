@@ -1,5 +1,6 @@
 mod hostile;
 mod observed;
+mod offered;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,12 +56,14 @@ impl Wire {
     }
 
     async fn serving(fake: Fake, serves: Serves, ready: Ready) -> Self {
+        let offered = fake.capabilities;
         let fake = Arc::new(fake);
         let backends = Backends::builder().add("here".parse().unwrap(), Arc::<Fake>::clone(&fake)).build();
         let controller = Arc::new(Controller::new(Arc::new(backends)));
         let metrics = Arc::new(Metrics::default());
         let edge = Edge::new(
             "csi.fairlead.dev".into(),
+            offered,
             (serves != Serves::Node).then(|| Arc::clone(&controller)),
             (serves != Serves::Controller).then(|| Arc::new(model::node())),
             Arc::clone(&metrics),
@@ -153,40 +156,6 @@ async fn every_process_advertises_the_same() {
     }
     assert_eq!(seen[0].capabilities.len(), 5);
     assert!(seen.iter().all(|one| *one == seen[0]));
-}
-
-#[tokio::test]
-async fn the_capabilities_are_those_that_were_agreed_on() {
-    let wire = Wire::new(Fake::default()).await;
-    let answer =
-        wire.controller().controller_get_capabilities(csi::ControllerGetCapabilitiesRequest {}).await;
-    let mut numbers: Vec<i32> = answer
-        .unwrap()
-        .into_inner()
-        .capabilities
-        .into_iter()
-        .map(|one| match one.r#type.unwrap() {
-            csi::controller_service_capability::Type::Rpc(rpc) => rpc.r#type,
-        })
-        .collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16, 17]);
-    let answer = wire.node().node_get_capabilities(csi::NodeGetCapabilitiesRequest {}).await;
-    let numbers: Vec<i32> = answer
-        .unwrap()
-        .into_inner()
-        .capabilities
-        .into_iter()
-        .map(|one| match one.r#type.unwrap() {
-            csi::node_service_capability::Type::Rpc(rpc) => rpc.r#type,
-        })
-        .collect();
-    assert_eq!(numbers, [1, 2, 3, 5, 7]);
-    let request = csi::GroupControllerGetCapabilitiesRequest {};
-    let answer = wire.group().group_controller_get_capabilities(request).await.unwrap();
-    assert_eq!(answer.into_inner().capabilities.len(), 1);
-    let health = wire.node().node_get_storage_health(csi::NodeGetStorageHealthRequest::default()).await;
-    assert_eq!(failed(health), Code::Unimplemented);
 }
 
 #[tokio::test]

@@ -265,9 +265,22 @@ fn words(text: &str) -> impl Iterator<Item = String> + use<> {
     words.into_iter()
 }
 
+/// What the driver says of a configuration, or its faults.
+pub fn judged(config: &str) -> Result<String, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.yaml");
+    std::fs::write(&file, config).unwrap();
+    let mut driver = Command::new(env!("CARGO_BIN_EXE_fairlead"));
+    let output =
+        driver.arg("check-config").arg(&file).env_clear().env("NODE_NAME", "node-1").output().unwrap();
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout).unwrap()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
 /// Chart and driver know the same keys: every configuration that is rendered is judged by the driver itself.
 pub fn configuration(tools: &Tools) -> Result<(), Failed> {
-    let directory = tempfile::tempdir()?;
     let mut seen = 0;
     for values in value_sets() {
         for map in of_kind(&parse(&tools.render(&values, &[])?), "ConfigMap") {
@@ -276,19 +289,7 @@ pub fn configuration(tools: &Tools) -> Result<(), Failed> {
                 continue;
             }
             seen += 1;
-            let file = directory.path().join("config.yaml");
-            std::fs::write(&file, config)?;
-            let mut driver = Command::new(env!("CARGO_BIN_EXE_fairlead"));
-            let output =
-                driver.arg("check-config").arg(&file).env_clear().env("NODE_NAME", "node-1").output()?;
-            if !output.status.success() {
-                return Err(format!(
-                    "{values}: {}:\n{}{config}",
-                    name(map),
-                    String::from_utf8_lossy(&output.stderr)
-                )
-                .into());
-            }
+            judged(config).map_err(|faults| format!("{values}: {}:\n{faults}{config}", name(map)))?;
         }
     }
     assert!(seen > value_sets().len(), "a configuration for each driver");

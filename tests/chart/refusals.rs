@@ -102,6 +102,29 @@ const BAD: &[(&[&str], &[&str])] = &[
         &["volumeAttributesClasses.a.driver=csi.fairlead.dev"],
         &["/volumeAttributesClasses/a'", "missing property 'parameters'"],
     ),
+    // What a back end cannot do.
+    (
+        &[
+            "backends.dfw.kind=cinder",
+            "backends.dfw.dialect=rackspace",
+            "storageClasses.a.backend=dfw",
+            "storageClasses.a.allowVolumeExpansion=true",
+        ],
+        &["storageClasses.a.allowVolumeExpansion: the back end \"dfw\" cannot grow volumes"],
+    ),
+    (
+        &["volumeAttributesClasses.a.parameters.iops=many"],
+        &["volumeAttributesClasses.a: no back end of the driver \"csi.fairlead.dev\""],
+    ),
+    (
+        &[
+            "backends.sky.kind=cinder",
+            "backends.sky.dialect=cyclades",
+            "backends.sky.driver=sky.fairlead.dev",
+            "volumeSnapshotClasses.a.driver=sky.fairlead.dev",
+        ],
+        &["volumeSnapshotClasses.a: no back end of the driver \"sky.fairlead.dev\""],
+    ),
     // What contradicts something else.
     (
         &["backends.Two.kind=file", "backends.Two.directory=/x"],

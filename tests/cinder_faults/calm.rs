@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cloudsim::Cloud;
+use fairlead::backend::cinder::dialect::Feature;
 use fairlead::error::{Error, Outcome};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
@@ -38,15 +39,20 @@ async fn finally<T>(what: &str, mut call: impl AsyncFnMut() -> Option<Result<T, 
 /// # Panics
 /// Where something is left, or does not go.
 pub async fn leave_nothing(seat: &Seat, world: &World) {
-    join_all((0..NAMES).map(|number| without_snapshots(seat, world, format!("v{number}")))).await;
+    if world.kind.can(Feature::Snapshots) {
+        join_all((0..NAMES).map(|number| without_snapshots(seat, world, format!("v{number}")))).await;
+    }
     // The copies before what they were made from.
-    join_all((0..COPIES).map(|number| without_copies(seat, world, format!("c{number}")))).await;
+    if world.kind.can(Feature::Clones) {
+        join_all((0..COPIES).map(|number| without_copies(seat, world, format!("c{number}")))).await;
+    }
+    join_all((0..NAMES).map(|number| with_one(seat, world, format!("v{number}")))).await;
     // Every name was ordered once more by now, and one of whatever it had is enough.
     until_empty("twins", world, |cloud| {
         cloud.twins().into_iter().map(|twins| format!("{twins:?}")).collect()
     })
     .await;
-    join_all((0..NAMES).map(|number| without_volumes(seat, world, format!("v{number}")))).await;
+    join_all((0..NAMES).map(|number| without_volumes(seat, world, number))).await;
     until_empty("objects that nobody ordered", world, left).await;
     assert_eq!(world.sim.cloud().ledger.violations(), [], "this must never happen");
 }
@@ -95,8 +101,22 @@ async fn without_copies(seat: &Seat, world: &World, name: String) {
     without(seat, world, &name).await;
 }
 
-async fn without_volumes(seat: &Seat, world: &World, name: String) {
+async fn with_one(seat: &Seat, world: &World, name: String) {
     finally(&name, async || work::create(seat, world, &name, None).await).await;
+}
+
+/// What is left of a name is as good as ever: it is attached and detached once more, each as the cloud has it.
+async fn without_volumes(seat: &Seat, world: &World, number: u64) {
+    let name = format!("v{number}");
+    let made = finally(&name, async || work::create(seat, world, &name, None).await).await;
+    let id = made.expect("a volume of the name can be made").id;
+    let servers = &world.servers;
+    let any = &servers[usize::try_from(number).unwrap() % servers.len()];
+    let server = world.home(&name).unwrap_or(any);
+    finally(&name, async || work::detach(seat, world, &id, None).await).await.expect("it can be detached");
+    world.is_with(&id, &[]);
+    finally(&name, async || work::attach(seat, world, &id, server).await).await.expect("it can be attached");
+    world.is_with(&id, &[server]);
     without(seat, world, &name).await;
 }
 

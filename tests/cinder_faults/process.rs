@@ -15,6 +15,12 @@ use fairlead::backend::cinder::credentials::Source;
 use fairlead::controller::Controller;
 use fairlead::volume::BackendName;
 
+use crate::kind::Kind;
+
+/// The segments of the topology that tell of a place in a cloud, and of a server.
+pub const PLACE: &str = "csi.fairlead.dev/cloud";
+pub const SERVER: &str = "csi.fairlead.dev/cloud.server";
+
 /// The name of its one back end.
 pub fn backend() -> BackendName {
     "cloud".parse().unwrap()
@@ -39,15 +45,17 @@ impl Drop for Process {
 /// Where a process runs, one after the other.
 #[derive(Debug)]
 pub struct Seat {
+    kind: &'static Kind,
     clouds: PathBuf,
     now: RwLock<Option<Process>>,
     starts: AtomicUsize,
 }
 
 impl Seat {
-    /// With a process that reads this `clouds.yaml` with the clouds csi and csi-app.
-    pub async fn new(clouds: &Path) -> Self {
-        let seat = Self { clouds: clouds.to_owned(), now: RwLock::new(None), starts: AtomicUsize::new(0) };
+    /// With a process that reads this `clouds.yaml`.
+    pub async fn new(kind: &'static Kind, clouds: &Path) -> Self {
+        let seat =
+            Self { kind, clouds: clouds.to_owned(), now: RwLock::new(None), starts: AtomicUsize::new(0) };
         *seat.now.write().await = Some(seat.start().await);
         seat
     }
@@ -56,11 +64,15 @@ impl Seat {
     async fn start(&self) -> Process {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // By its ways to log in, in turn.
-        let cloud = ["csi", "csi-app"][self.starts.fetch_add(1, Ordering::Relaxed) % 2];
+        let logins = self.kind.logins;
+        let cloud = logins[self.starts.fetch_add(1, Ordering::Relaxed) % logins.len()];
         loop {
             let source = Source::Clouds { file: self.clouds.clone(), cloud: Some(cloud.to_owned()) };
             let rate = Rate { per_second: 1000.0, burst: 1000 };
-            let mut config = CinderConfig::new(source);
+            let mut config = CinderConfig::of(self.kind.dialect, source);
+            if self.kind.bound.is_some() {
+                (config.zone_key, config.server_key) = (Some(PLACE.to_owned()), Some(SERVER.to_owned()));
+            }
             config.rates = Rates { read: rate, write: rate };
             let opened = runtime.spawn(async { CinderBackend::open("cloud", config, Arc::default()).await });
             match opened.await.unwrap() {

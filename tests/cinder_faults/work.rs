@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use fairlead::backend::cinder::dialect::Feature;
 use fairlead::controller::{Attach, Cut, Origin, Provision};
 use fairlead::error::{Error, Kind, Outcome};
 use fairlead::volume::{
     Access, AccessKind, AccessMode, Bytes, FsType, MountFlags, NativeId, Parameters, SizeRange, SnapshotId,
-    TopologyRequirement, Volume, VolumeId,
+    Topology, TopologyRequirement, Volume, VolumeId,
 };
 use tokio::time::sleep;
 
 use crate::dice::Dice;
-use crate::process::{Seat, backend};
-use crate::world::World;
+use crate::process::{PLACE, SERVER, Seat, backend};
+use crate::world::{World, is_shown};
 
 /// How many names there are of volumes, of copies, and of snapshots of each volume.
 pub const NAMES: u64 = 24;
@@ -29,7 +30,6 @@ pub struct Worker {
     pub seat: Arc<Seat>,
     pub world: World,
     pub dice: Dice,
-    pub servers: Vec<String>,
     pub calm: Arc<AtomicBool>,
     pub done: Arc<AtomicU64>,
 }
@@ -73,14 +73,21 @@ pub async fn create(seat: &Seat, world: &World, name: &str, from: Option<NativeI
     if let Some(from) = &from {
         world.with(|book| book.sources.entry(name.to_owned()).or_default().insert(from.clone()));
     }
+    let (mut parameters, mut topology) = (Parameters::default(), TopologyRequirement::default());
+    if let (Some(server), Some(bound)) = (world.home(name), world.kind.bound) {
+        parameters.0.insert("type".to_owned(), bound.to_owned());
+        let place = [(PLACE.to_owned(), "reachable".to_owned()), (SERVER.to_owned(), server.to_owned())];
+        topology.requisite = vec![Topology(place.into())];
+        topology.preferred.clone_from(&topology.requisite);
+    }
     let provision = Provision {
         name: name.to_owned(),
         size: if from.is_some() { SizeRange::default() } else { SizeRange::at_least(Bytes::gib(1)) },
         origin: from.map(|id| Origin::Volume(volume_id(&id))),
         access: vec![access()],
-        parameters: Parameters::default(),
+        parameters,
         mutable: Parameters::default(),
-        topology: TopologyRequirement::default(),
+        topology,
     };
     let answer = seat.call(|controller| async move { controller.create(provision).await }).await;
     world.count(if name.starts_with('c') { "copy" } else { "create" }, answer.as_ref());
@@ -99,6 +106,16 @@ pub async fn delete(seat: &Seat, world: &World, id: &NativeId) -> Answer<()> {
     if let Some(Ok(())) = &answer {
         world.gone(id);
     }
+    answer
+}
+
+pub async fn attach(seat: &Seat, world: &World, id: &NativeId, server: &str) -> Answer<bool> {
+    let number = world.moving(id);
+    let attach = Attach { volume: volume_id(id), node: node(server), access: access(), readonly: false };
+    let answer = seat.call(|controller| async move { controller.attach(attach).await }).await;
+    world.count("attach", answer.as_ref());
+    let answer = answer.map(|answer| answer.map(|_| true));
+    world.moved(id, number, Some(server), answer.as_ref());
     answer
 }
 
@@ -157,14 +174,26 @@ impl Worker {
     /// One call.
     async fn one(&mut self) -> Done {
         let name = format!("v{}", self.dice.below(NAMES));
-        let server = self.dice.one_of(&self.servers).clone();
+        let mut server = self.dice.one_of(&self.world.servers).clone();
+        if let Some(home) = self.world.home(&name)
+            && !self.dice.one_in(6)
+        {
+            home.clone_into(&mut server);
+        }
         let known = self.known(&name);
         let (seat, world) = (&*self.seat, &self.world);
         let Some(id) = known else {
             let answer = create(seat, world, &name, None).await;
             return Done::by(&answer);
         };
-        match self.dice.below(32) {
+        let sort = match self.dice.below(32) {
+            // What the cloud cannot do: its time is spent on attaching.
+            25..27 if !world.kind.can(Feature::Growing) => 9,
+            27 if !world.kind.can(Feature::Clones) => 9,
+            28.. if !world.kind.can(Feature::Snapshots) => 9,
+            sort => sort,
+        };
+        match sort {
             0..4 => Done::by(&create(seat, world, &name, None).await),
             4..9 => Done::by(&delete(seat, world, &id).await),
             9..16 => self.attach(&id, &server).await,
@@ -201,18 +230,12 @@ impl Worker {
         let cloud = self.world.sim.cloud();
         self.world.with(|book| {
             let ids = book.volumes.get(name)?;
-            ids.iter().find(|id| cloud.volumes.get(id.as_str()).is_some()).cloned()
+            ids.iter().find(|id| is_shown(cloud.volumes.get(id.as_str()))).cloned()
         })
     }
 
     async fn attach(&self, id: &NativeId, server: &str) -> Done {
-        let number = self.world.moving(id);
-        let attach = Attach { volume: volume_id(id), node: node(server), access: access(), readonly: false };
-        let answer = self.seat.call(|controller| async move { controller.attach(attach).await }).await;
-        self.world.count("attach", answer.as_ref());
-        let answer = answer.map(|answer| answer.map(|_| true));
-        self.world.moved(id, number, Some(server), answer.as_ref());
-        Done::by(&answer)
+        Done::by(&attach(&self.seat, &self.world, id, server).await)
     }
 
     async fn expand(&mut self, id: &NativeId) -> Done {

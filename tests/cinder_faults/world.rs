@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cloudsim::Sim;
 use cloudsim::state::Volume as Truth;
+use cloudsim::{Cloud, Sim};
 use fairlead::error::{Error, Outcome};
 use fairlead::volume::{NativeId, SnapshotId, Volume};
+
+use crate::kind::Kind;
 
 /// States of a volume that can be given out, or is in use.
 const USABLE: [&str; 6] = ["available", "reserved", "attaching", "in-use", "detaching", "extending"];
@@ -48,16 +50,42 @@ impl Book {
 #[derive(Clone, Debug)]
 pub struct World {
     pub sim: Arc<Sim>,
+    pub kind: &'static Kind,
+    pub servers: Arc<Vec<String>>,
     book: Arc<Mutex<Book>>,
 }
 
 fn is_there(volume: Option<&Truth>) -> bool {
-    volume.is_some_and(|volume| volume.status != "deleting")
+    is_shown(volume) && volume.is_some_and(|volume| volume.status != "deleting")
+}
+
+/// Some clouds show also what was deleted.
+pub fn is_shown(volume: Option<&Truth>) -> bool {
+    volume.is_some_and(|volume| !volume.deleted)
+}
+
+/// The servers that have a volume.
+fn holders(cloud: &Cloud, id: &NativeId) -> Vec<String> {
+    match cloud.volumes.get(id.as_str()) {
+        Some(volume) if volume.server.is_some() => given(volume),
+        _ => cloud.ledger.holders(id.as_str()),
+    }
+}
+
+/// The servers that have been given a volume which stays with one: that is noted, and its disk is plugged in all the time.
+fn given(volume: &Truth) -> Vec<String> {
+    let noted = volume.metadata.iter().filter(|(_, value)| !value.is_empty());
+    noted.filter_map(|(key, _)| key.strip_prefix("csi.fairlead.dev/use.").map(str::to_owned)).collect()
 }
 
 impl World {
-    pub fn new(sim: &Arc<Sim>) -> Self {
-        Self { sim: Arc::clone(sim), book: Arc::default() }
+    pub fn new(sim: &Arc<Sim>, kind: &'static Kind, servers: Vec<String>) -> Self {
+        Self { sim: Arc::clone(sim), kind, servers: Arc::new(servers), book: Arc::default() }
+    }
+
+    /// The server on which the volumes of a name are made and stay, where they are such.
+    pub fn home(&self, name: &str) -> Option<&str> {
+        self.kind.home(&self.servers, name)
     }
 
     pub fn with<T>(&self, work: impl FnOnce(&mut Book) -> T) -> T {
@@ -99,11 +127,15 @@ impl World {
                 return;
             }
             match cloud.volumes.get(id.as_str()) {
-                None => book.is_wrong(format!("{name}: {id} was answered, and is not there")),
+                // Where a cloud loses a volume, it is found out by the next call.
+                _ if cloud.ledger.lost.contains(id.as_str()) => {}
+                found if !is_shown(found) => {
+                    book.is_wrong(format!("{name}: {id} was answered, and is not there"));
+                }
                 Some(found) if !USABLE.contains(&found.status) => {
                     book.is_wrong(format!("{name}: {id} was answered, and is {}", found.status));
                 }
-                Some(_) => {}
+                _ => {}
             }
         });
     }
@@ -115,8 +147,9 @@ impl World {
 
     /// A volume was answered to be deleted.
     pub fn gone(&self, id: &NativeId) {
-        let there = self.sim.cloud().volumes.get(id.as_str()).map(|volume| volume.status);
-        if let Some(status) = there {
+        let cloud = self.sim.cloud();
+        let there = cloud.volumes.get(id.as_str()).filter(|volume| is_shown(Some(volume)));
+        if let Some(status) = there.map(|volume| volume.status) {
             self.with(|book| book.is_wrong(format!("{id} was deleted, and is {status}")));
         }
     }
@@ -127,11 +160,24 @@ impl World {
         self.with(|book| {
             let mut wrong = Vec::new();
             for (name, ids) in &book.volumes {
-                let lost =
+                let gone =
                     ids.difference(&book.doomed).filter(|id| !is_there(cloud.volumes.get(id.as_str())));
+                // By the cloud itself.
+                let lost = gone.filter(|id| !cloud.ledger.lost.contains(id.as_str()));
                 wrong.extend(lost.map(|id| format!("{name}: {id} is gone, and nobody deleted it")));
             }
             wrong.into_iter().for_each(|text| book.is_wrong(text));
+        });
+    }
+
+    /// Nothing is under way any more, and exactly these servers have it.
+    pub fn is_with(&self, id: &NativeId, servers: &[&str]) {
+        let holders = holders(&self.sim.cloud(), id);
+        self.with(|book| {
+            book.placed += 1;
+            if holders != servers {
+                book.is_wrong(format!("{id} is with {holders:?} instead of {servers:?}"));
+            }
         });
     }
 
@@ -168,7 +214,10 @@ impl World {
             if book.unsure.contains(id) || book.moves.get(id).and_then(BTreeSet::last) != Some(&number) {
                 return;
             }
-            let holders = cloud.ledger.holders(id.as_str());
+            if cloud.ledger.lost.contains(id.as_str()) {
+                return;
+            }
+            let holders = holders(&cloud, id);
             book.placed += 1;
             let right = match (has, server) {
                 (true, server) => holders.iter().map(String::as_str).eq(server),

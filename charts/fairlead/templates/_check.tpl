@@ -43,6 +43,10 @@ What the schema cannot judge, or not in words that say what to do. Ends the rend
 {{- if not (hasKey $.Values.backends $class.backend) -}}
 {{- fail (printf "storageClasses.%s.backend: no back end is named %q: there are %s" $name $class.backend $names) -}}
 {{- end -}}
+{{- $can := include "fairlead.can" (get $.Values.backends $class.backend) | fromJsonArray -}}
+{{- if and (eq $class.allowVolumeExpansion true) (not (has "growth" $can)) -}}
+{{- fail (printf "storageClasses.%s.allowVolumeExpansion: the back end %q cannot grow volumes: leave it out" $name $class.backend) -}}
+{{- end -}}
 {{- range $key, $_ := $class.parameters -}}
 {{- if or (eq $key "backend") (hasPrefix "csi.storage.k8s.io/" $key) -}}
 {{- fail (printf "storageClasses.%s.parameters: %s is not for here: use the keys backend and fsType of the class" $name $key) -}}
@@ -50,12 +54,20 @@ What the schema cannot judge, or not in words that say what to do. Ends the rend
 {{- end -}}
 {{- end -}}
 {{- $drivers := dict -}}
-{{- range .Values.backends -}}{{- $_ := set $drivers (.driver | default $.Values.driverName) true -}}{{- end -}}
+{{- range .Values.backends -}}
+{{- $driver := .driver | default $.Values.driverName -}}
+{{- $can := include "fairlead.can" . | fromJsonArray -}}
+{{- $_ := set $drivers $driver (concat $can (get $drivers $driver | default list)) -}}
+{{- end -}}
+{{- $needs := dict "volumeSnapshotClasses" "snapshots" "volumeGroupSnapshotClasses" "groups" "volumeAttributesClasses" "attributes" -}}
 {{- range $kind := list "volumeSnapshotClasses" "volumeGroupSnapshotClasses" "volumeAttributesClasses" -}}
 {{- range $name, $class := get $.Values $kind -}}
 {{- $driver := $class.driver | default $.Values.driverName -}}
 {{- if not (hasKey $drivers $driver) -}}
 {{- fail (printf "%s.%s.driver: no driver of this release is named %q: there are %s" $kind $name $driver (keys $drivers | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- if not (has (get $needs $kind) (get $drivers $driver)) -}}
+{{- fail (printf "%s.%s: no back end of the driver %q can do what such a class is for" $kind $name $driver) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,9 +1,10 @@
 {{/*
 The upstream sidecars of a controller pod. Each talks to the driver in its own pod; of each kind only one in the cluster
-leads. Every flag bears its reason, and stands nowhere else.
+leads. Every flag bears its reason, and stands nowhere else: (list $ driver).
 */}}
 {{- define "fairlead.sidecars" -}}
-{{- $values := .Values -}}
+{{- $values := (index . 0).Values -}}
+{{- $can := include "fairlead.canAny" (index . 1).backends | fromJsonArray -}}
 - name: csi-provisioner
   {{- include "fairlead.sidecar.image" (list $values "provisioner") | nindent 2 }}
   args:
@@ -39,6 +40,7 @@ leads. Every flag bears its reason, and stands nowhere else.
     # Lists of volumes come in pages: one answer of more than 4 MiB would be refused.
     - --max-entries=1000
   {{- include "fairlead.sidecar.rest" (list $values "attacher" 9802) | nindent 2 }}
+{{- if or (has "growth" $can) (has "attributes" $can) }}
 - name: csi-resizer
   {{- include "fairlead.sidecar.image" (list $values "resizer") | nindent 2 }}
   args:
@@ -47,7 +49,8 @@ leads. Every flag bears its reason, and stands nowhere else.
     # Else it keeps all pods of the cluster in memory, to know when a volume is free; trying again is enough.
     - --handle-volume-inuse-error=false
   {{- include "fairlead.sidecar.rest" (list $values "resizer" 9803) | nindent 2 }}
-{{- if $values.snapshots.enabled }}
+{{- end }}
+{{- if and $values.snapshots.enabled (has "snapshots" $can) }}
 - name: csi-snapshotter
   {{- include "fairlead.sidecar.image" (list $values "snapshotter") | nindent 2 }}
   args:
@@ -56,7 +59,7 @@ leads. Every flag bears its reason, and stands nowhere else.
     # Snapshots bear the names of their objects.
     - --extra-create-metadata
     # On by default only since v8.7.
-    - --feature-gates=CSIVolumeGroupSnapshot={{ $values.snapshots.groups }}
+    - --feature-gates=CSIVolumeGroupSnapshot={{ and $values.snapshots.groups (has "groups" $can) }}
   {{- include "fairlead.sidecar.rest" (list $values "snapshotter" 9804) | nindent 2 }}
 {{- end }}
 {{- end }}

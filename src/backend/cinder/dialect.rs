@@ -8,6 +8,7 @@ mod rackspace;
 
 use serde_json::Value;
 
+use crate::backend::{Capabilities, Expansion};
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::volume::SizeRules;
 
@@ -129,6 +130,8 @@ pub enum Feature {
     Backups,
     /// Groups of volumes and their snapshots.
     Groups,
+    /// Giving a volume to several servers at once.
+    Sharing,
     /// Attachments that can be looked at and removed at Cinder.
     Attachments,
     /// Messages about what failed.
@@ -150,6 +153,7 @@ impl Feature {
             Self::Notes => "change what is noted about a volume",
             Self::Backups => "make backups",
             Self::Groups => "group volumes",
+            Self::Sharing => "give a volume to several servers at once",
             Self::Attachments => "show attachments",
             Self::Messages => "tell why something failed",
             Self::Zones => "put a volume into an availability zone",
@@ -272,6 +276,23 @@ impl Dialect {
                 let text = format!("{} cannot {}", self.cloud, feature.words());
                 Err(Error::refused(Kind::Unsupported, text))
             }
+        }
+    }
+
+    /// What such a cloud can do at best. A single one may lack some of it, which it tells when it is asked.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            snapshots: self.can(Feature::Snapshots),
+            group_snapshots: self.can(Feature::Groups),
+            clones: self.can(Feature::Clones),
+            expansion: if self.can(Feature::Growing) { Expansion::Online } else { Expansion::Never },
+            modify: self.can(Feature::Retyping) || self.can(Feature::Notes),
+            // Cinder's read-only flag belongs to the volume, not to one attachment, so it is the node that makes the disk
+            // read-only.
+            readonly_attach: true,
+            multi_attach: self.can(Feature::Sharing),
+            raw: self.disks != Telling::Nothing,
         }
     }
 

@@ -18,6 +18,7 @@ pub(super) const DIALECT: Dialect = Dialect {
         Feature::Notes,
         Feature::Backups,
         Feature::Groups,
+        Feature::Sharing,
         Feature::Attachments,
         Feature::Messages,
         Feature::Zones,

@@ -258,6 +258,7 @@ impl Cloud {
         });
         self.end_action(server, &caller.request, Some("Error"));
         if let Some(volume) = volume.filter(|_| caller.fate.vanishes) {
+            self.ledger.lost.insert(volume.clone());
             self.volume_gone(&volume, &Caller::default());
         }
         self.rest(server);

@@ -85,6 +85,8 @@ pub enum DiskChange {
 pub struct Ledger {
     plugged: BTreeMap<String, BTreeSet<String>>,
     violations: Vec<Violation>,
+    /// Volumes that the cloud itself lost.
+    pub lost: BTreeSet<String>,
     /// How often a server got a volume.
     pub attaches: u64,
     /// How often a volume was made.
