@@ -364,8 +364,21 @@ impl Cloud {
                     tokio::time::sleep(OPEN_PAUSE).await;
                     near = self.attacher.crowd.near();
                 }
+                // A client that is proved to be off confirms nothing.
+                _ if force && !self.may_have(job).await => return Ok(()),
                 _ => return Err(self.why(job, undone).await),
             }
+        }
+    }
+
+    /// Whether a client is listed with a volume, as far as is known.
+    async fn may_have(&self, job: &Job<'_>) -> bool {
+        let reference = names::reference(job.id);
+        let is_it =
+            |one: &model::Attachment| one.volume == reference || one.global_id.as_deref() == Some(job.id);
+        match self.attacher.table(Instant::now()).await {
+            Ok((_, table)) => table.iter().any(|one| one.client == job.client && is_it(one)),
+            Err(_) => true,
         }
     }
 }

@@ -262,6 +262,22 @@ async fn what_is_open_is_taken_only_with_a_proof() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_proved_to_be_off_need_not_confirm() {
+    for late in [Late::Error("timeout"), Late::Fine] {
+        let world = world().await;
+        world.sim.cluster().config.late = late;
+        let volume = world.create("v").await.unwrap().id;
+        world.attach(&volume, 1).await.unwrap();
+        world.sim.cluster().run_client(1, false);
+        let began = Instant::now();
+        world.fence(&volume, 1).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(3));
+        world.attach(&volume, 2).await.unwrap();
+        assert_eq!(world.holders()["csi--v"], [2]);
+    }
+}
+
+#[tokio::test]
 async fn the_same_attachment_is_told_the_same_and_a_later_one_otherwise() {
     let world = world().await;
     let volume = world.create("v").await.unwrap().id;
