@@ -25,7 +25,7 @@ setup-build setup-test setup-go setup-vm: setup-%:
 	@tests/setup.sh $*
 
 # The binary names no directory of the machine that built it.
-release bench: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+release bench bench-storpool: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/fairlead --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 release: setup-build
 	$(CARGO) build --locked --release
 
@@ -70,6 +70,7 @@ test-storpool: setup-test ## The tests on a simulated StorPool: the vendor's cli
 	tests/leaks.sh $(CARGO) test --locked --package storpoolsim
 	tests/leaks.sh $(CARGO) test --locked --workspace --all-features --lib storpool
 	tests/leaks.sh $(CARGO) test --locked --workspace --all-features --test contract storpool
+	tests/leaks.sh tests/secrets.sh $(CARGO) test --locked --workspace --all-features --test storpool_faults
 	$(MAKE) sanity SANITY=storpool
 
 bench: setup-test release ## Measures size, start, memory, calls, throughput; prints a table and writes bench-results.json
@@ -81,7 +82,7 @@ bench-cinder: openstack-up ## Counts requests and lost time on a simulated and o
 	FAIRLEAD_OPENSTACK_SERVERS="$$(tests/openstack/servers.sh 2)" $(CARGO) bench --locked --all-features --profile dev --bench cinder
 
 bench-storpool: setup-build ## Counts requests and time of attaches on a simulated StorPool, writes bench-storpool-results.json
-	$(CARGO) bench --locked --all-features --profile dev --bench storpool
+	$(CARGO) bench --locked --bench storpool
 
 # What is measured is not this program, so it is built like the tests.
 bench-cluster: cluster-build ## Measures order to running pod on the test cluster (FAIRLEAD_BENCH_CLASS=...), writes bench-cluster-results.json

@@ -27,6 +27,7 @@ pub use config::StorpoolConfig;
 pub use connector::StorpoolConnector;
 pub use nodes::IDENTITY;
 
+use crate::backend::turns::Turns;
 use crate::backend::{
     AttachOrder, Backend, Capabilities, Capacity, DetachOrder, Expanded, GroupOrder, Limits, Listing, Page,
     SnapshotFilter, SnapshotOrder, VolumeOrder,
@@ -52,6 +53,8 @@ struct Cloud {
     config: StorpoolConfig,
     attacher: Attacher,
     nodes: Nodes,
+    /// One piece of work at a time for each volume, snapshot and group: a delete that began before a create ends before it.
+    turns: Turns,
 }
 
 impl Cloud {
@@ -76,8 +79,13 @@ impl StorpoolBackend {
     /// What is wrong with the settings, or why the cluster cannot be used now.
     pub async fn open(name: &str, config: StorpoolConfig, metrics: Arc<Metrics>) -> Result<Self> {
         let client = Arc::new(Client::open(name, &config, metrics)?);
-        let cloud =
-            Cloud { attacher: Attacher::new(&client, &config), client, config, nodes: Nodes::default() };
+        let cloud = Cloud {
+            attacher: Attacher::new(&client, &config),
+            client,
+            config,
+            nodes: Nodes::default(),
+            turns: Turns::default(),
+        };
         let backend = Self { cloud };
         backend.ready().await?;
         Ok(backend)

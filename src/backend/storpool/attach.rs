@@ -4,6 +4,9 @@
 //! is read before an attach, and again after it: whoever then sees another there that came at the same time steps back.
 //! Two that step back try again after different pauses; the one that is there alone has it. A client that has a volume
 //! open is never robbed of it without a proof that it cannot write any more.
+//!
+//! In a crowd, what others were told a moment before serves for the look before: where it lets an attach begin, the list
+//! after it decides. Where it speaks against one, or there is more to do than to attach, it is looked anew.
 
 mod batch;
 mod crowd;
@@ -17,26 +20,25 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use batch::{Batches, Undone};
-use crowd::Crowd;
-use room::Room;
-use shared::{Asker, Shared, Told};
+use crowd::{Crowd, Near};
+use room::{Place, Room};
+use shared::{Asker, Shared};
 
 use super::Cloud;
-use super::client::{Client, Entry, Take};
+use super::client::{Client, Entry, LATELY, Take};
 use super::config::StorpoolConfig;
 use super::model::{self, Volume};
 use super::names;
 use super::nodes;
 use super::volumes::{content, new_era, quoted};
-use crate::backend::turns::Turns;
 use crate::backend::{AttachOrder, DetachOrder};
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::flight::phase;
 use crate::host::files::random_hex;
 use crate::volume::{Attachment, Bytes, Connection, NodeId};
 
-/// From so many on, one list is asked for instead of each volume.
-const MANY: usize = 4;
+/// How old the list may be, in a crowd, by which an attach begins. What somebody else attached since is seen only after it.
+const JUST_NOW: Duration = Duration::from_millis(20);
 /// How often an attach is tried beside others that want the same volume.
 const TRIES: u32 = 12;
 /// The longest first pause of one that stepped back; it grows.
@@ -54,7 +56,6 @@ pub(super) struct Attacher {
     table: Asker<Vec<model::Attachment>>,
     volumes: Asker<Vec<Volume>>,
     room: Room,
-    turns: Turns,
     crowd: Crowd,
 }
 
@@ -64,39 +65,77 @@ impl Attacher {
         Self {
             client: Arc::clone(client),
             batches: Batches::new(Arc::clone(client), config.attach_timeout, &crowd),
-            table: Asker::new(1, &crowd),
-            volumes: Asker::new(MANY, &crowd),
+            table: Asker::default(),
+            volumes: Asker::default(),
             room: Room::default(),
-            turns: Turns::default(),
             crowd,
         }
     }
 
-    /// All that is attached, as it was after this call began.
-    async fn table(&self) -> Result<Shared<Vec<model::Attachment>>> {
-        let (began, all) = (Instant::now(), async || self.client.attachments().await);
-        // One who is alone needs all of it as well.
-        match self.table.ask(all, async || self.client.attachments().await).await? {
-            Told::All(table) => Ok(table),
-            Told::One(table) => Ok((began, Arc::new(table))),
+    /// Since when what is known suffices for a first look at a volume; `None`: it has to be asked for now.
+    fn lately(&self, id: &str) -> Option<Since> {
+        let (now, changed) = (Instant::now(), self.client.changed(id));
+        let before = |time| now.checked_sub(time).map(|moment| changed.map_or(moment, |at| moment.max(at)));
+        match self.crowd.is_one() {
+            true => Some(Since { volume: before(LATELY)?, table: before(JUST_NOW)? }),
+            false => None,
         }
     }
 
-    /// A volume, as it was after this call began.
-    async fn volume(&self, id: &str) -> Result<Volume> {
-        let one = async || self.client.volume(id).await;
-        match self.volumes.ask(async || self.client.volumes().await, one).await? {
-            Told::One(volume) => Ok(volume),
-            Told::All((_, all)) => {
-                let reference = names::reference(id);
-                let found = all.iter().find(|volume| volume.name == reference || volume.global_id == id);
-                match found {
-                    Some(found) => Ok(found.clone()),
-                    None => self.client.volume(id).await,
-                }
+    /// All that is attached, as it was at this time or later.
+    async fn table(&self, since: Instant) -> Result<Shared<Vec<model::Attachment>>> {
+        if self.crowd.is_one() {
+            return self.table.ask(since, self.client.attachments()).await;
+        }
+        let began = Instant::now();
+        Ok((began, Arc::new(self.client.attachments().await?)))
+    }
+
+    /// A volume, as it was at this time or later. For a crowd, one list is asked for instead of each volume.
+    async fn volume(&self, id: &str, since: Instant) -> Result<Volume> {
+        if self.crowd.is_one() {
+            let (_, all) = self.volumes.ask(since, self.client.volumes()).await?;
+            let reference = names::reference(id);
+            let found = all.iter().find(|volume| volume.name == reference || volume.global_id == id);
+            if let Some(found) = found {
+                return Ok(found.clone());
             }
         }
+        self.client.volume(id).await
     }
+}
+
+/// How new it must be what is known of a volume, and of who has which.
+#[derive(Clone, Copy)]
+struct Since {
+    volume: Instant,
+    table: Instant,
+}
+
+impl Since {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self { volume: now, table: now }
+    }
+}
+
+/// What is known before a volume is attached.
+struct Look {
+    volume: Volume,
+    /// All that is attached, and since when it is so.
+    table: Shared<Vec<model::Attachment>>,
+}
+
+/// What is to be done to attach a volume that may be attached.
+struct Plan {
+    volume: Volume,
+    /// Whether the client has it already.
+    has: bool,
+    /// Whether others have it too.
+    shared: bool,
+    /// What has to be noted before.
+    notes: serde_json::Value,
+    _place: Option<Place>,
 }
 
 /// A volume and a client.
@@ -126,7 +165,7 @@ impl Cloud {
         let client = self.nodes.learn(&order.node).map_err(|error| error.with("volume", id))?;
         let job = Job { id, client, node: &order.node };
         let _member = self.attacher.crowd.join();
-        let _turn = self.attacher.turns.take(id).await;
+        let _turn = self.turns.take(id).await;
         for tries in 1..=TRIES {
             if let Some(attached) = self.bring(order, &job).await.map_err(|error| job.told(error))? {
                 return Ok(attached);
@@ -141,11 +180,27 @@ impl Cloud {
         Err(job.told(Error::busy("others try to attach it at the same time")))
     }
 
-    /// One try; `None` where another came at the same time, and this one stepped back.
-    async fn bring(&self, order: &AttachOrder, job: &Job<'_>) -> Result<Option<Attachment>> {
-        phase("look who has it");
-        let (volume, table) = tokio::join!(self.attacher.volume(job.id), self.attacher.table());
-        let (volume, (began, table)) = (volume?, table?);
+    async fn look(&self, id: &str, since: Since) -> Result<Look> {
+        let (volume, table) =
+            tokio::join!(self.attacher.volume(id, since.volume), self.attacher.table(since.table));
+        Ok(Look { volume: volume?, table: table? })
+    }
+
+    /// Whether a volume may be attached, and what is to be done for it.
+    async fn plan_attach(&self, order: &AttachOrder, job: &Job<'_>) -> Result<Plan> {
+        if let Some(since) = self.attacher.lately(job.id)
+            && let Ok(look) = self.look(job.id, since).await
+            && let Ok(plan) = self.judge(order, job, look)
+            && plan.notes.is_null()
+            && !plan.shared
+        {
+            return Ok(plan);
+        }
+        self.judge(order, job, self.look(job.id, Since::now()).await?)
+    }
+
+    fn judge(&self, order: &AttachOrder, job: &Job<'_>, look: Look) -> Result<Plan> {
+        let Look { volume, table: (began, table) } = look;
         let of_volume: Vec<_> = table.iter().filter(|one| volume.is_in(one)).collect();
         let (mine, others): (Vec<_>, Vec<_>) =
             of_volume.into_iter().partition(|one| one.client == job.client);
@@ -157,23 +212,36 @@ impl Cloud {
             return Err(Error::refused(Kind::AlreadyExists, text));
         }
         uses::may_share(order, &volume, &others, &self.nodes)?;
-        let _place = match mine.is_empty() {
+        let place = match mine.is_empty() {
             true => Some(self.attacher.room.take(self, job.client, &volume, began, &table)?),
             false => None,
         };
         let notes = uses::to_note(order, &volume, job.client, &table);
-        if !notes.is_null() {
-            self.update(job.id, notes).await?;
+        let (has, shared) = (!mine.is_empty(), !others.is_empty());
+        Ok(Plan { volume, has, shared, notes, _place: place })
+    }
+
+    /// One try; `None` where another came at the same time, and this one stepped back.
+    async fn bring(&self, order: &AttachOrder, job: &Job<'_>) -> Result<Option<Attachment>> {
+        phase("look who has it");
+        let near = self.attacher.crowd.near();
+        let plan = self.plan_attach(order, job).await?;
+        if !plan.notes.is_null() {
+            self.update(job.id, plan.notes.clone()).await?;
         }
         phase("attach");
         let rights = uses::rights(uses::ordered(order));
-        let given = self.attacher.batches.carry_out(job.entry(Take::Give(rights))).await;
-        if let Err(undone) = given {
-            return Err(self.why(job, undone).await);
-        }
-        let (_, table) = self.attacher.table().await?;
-        let rivals: Vec<_> =
-            table.iter().filter(|one| volume.is_in(one) && one.client != job.client).collect();
+        let given = self.attacher.batches.carry_out(job.entry(Take::Give(rights)), near).await;
+        let answered = match given {
+            Ok(answered) => answered,
+            Err(undone) => return Err(self.why(job, undone).await),
+        };
+        // Who is about to end lets another one begin.
+        let near = self.attacher.crowd.near();
+        let volume = &plan.volume;
+        let (_, table) = self.attacher.table(answered).await?;
+        let (mine, rivals): (Vec<_>, Vec<_>) =
+            table.iter().filter(|one| volume.is_in(one)).partition(|one| one.client == job.client);
         let fresh = match rivals.is_empty() {
             true => None,
             // What they are allowed was noted meanwhile.
@@ -182,17 +250,26 @@ impl Cloud {
         if let Some(fresh) = &fresh
             && uses::may_share(order, fresh, &rivals, &self.nodes).is_err()
         {
-            if !mine.is_empty() {
+            if plan.has {
                 let text = "another node got it too, meanwhile: detach it from one of them";
                 return Err(Error::unknown(Kind::FailedPrecondition, text));
             }
-            let back = self.attacher.batches.carry_out(job.entry(Take::Away { force: false })).await;
+            let back = self.attacher.batches.carry_out(job.entry(Take::Away { force: false }), near).await;
             return match back {
-                Ok(()) => Ok(None),
+                Ok(_) => Ok(None),
                 Err(undone) => Err(self.why(job, undone).await),
             };
         }
-        Ok(Some(told(job, &volume, order)))
+        match mine.first() {
+            // It was made anew meanwhile, or reverted.
+            Some(mine) if !volume.is_known_as(mine) => Ok(None),
+            Some(mine) if mine.rights == rights => Ok(Some(told(job, volume, order))),
+            _ => {
+                let text = "the cluster answered that it is attached, and does not list it so: is the client down, or did \
+                            somebody detach it?";
+                Err(Error::unknown(Kind::Unavailable, text))
+            }
+        }
     }
 
     /// Why an order failed, as far as the cluster knows.
@@ -237,14 +314,13 @@ impl Cloud {
             None => None,
         };
         let _member = self.attacher.crowd.join();
-        let _turn = self.attacher.turns.take(id).await;
-        let (volume, table) = tokio::join!(self.attacher.volume(id), self.attacher.table());
-        let volume = match volume {
-            Ok(volume) => volume,
+        let _turn = self.turns.take(id).await;
+        let mut near = Some(self.attacher.crowd.near());
+        let Look { volume, table: (_, table) } = match self.look(id, Since::now()).await {
+            Ok(look) => look,
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         };
-        let (_, table) = table?;
         let holders = table.iter().filter(|one| volume.is_in(one)).map(|one| one.client);
         let holders: Vec<_> =
             holders.filter(|client| wanted.is_none_or(|wanted| wanted == *client)).collect();
@@ -259,17 +335,18 @@ impl Cloud {
         for client in holders {
             let node = self.nodes.of(client)?;
             let job = Job { id, client, node: &node };
-            self.take_away(&job, order.fence.is_some()).await.map_err(|error| job.told(error))?;
+            let near = near.take().unwrap_or_else(|| self.attacher.crowd.near());
+            self.take_away(&job, order.fence.is_some(), near).await.map_err(|error| job.told(error))?;
         }
         Ok(())
     }
 
-    async fn take_away(&self, job: &Job<'_>, force: bool) -> Result<()> {
+    async fn take_away(&self, job: &Job<'_>, force: bool, mut near: Near) -> Result<()> {
         let mut tries = 0;
         loop {
-            let taken = self.attacher.batches.carry_out(job.entry(Take::Away { force })).await;
+            let taken = self.attacher.batches.carry_out(job.entry(Take::Away { force }), near).await;
             let undone = match taken {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(undone) => undone,
             };
             match &undone {
@@ -285,9 +362,23 @@ impl Cloud {
                         return Err(Error::busy(text));
                     }
                     tokio::time::sleep(OPEN_PAUSE).await;
+                    near = self.attacher.crowd.near();
                 }
+                // A client that is proved to be off confirms nothing.
+                _ if force && !self.may_have(job).await => return Ok(()),
                 _ => return Err(self.why(job, undone).await),
             }
+        }
+    }
+
+    /// Whether a client is listed with a volume, as far as is known.
+    async fn may_have(&self, job: &Job<'_>) -> bool {
+        let reference = names::reference(job.id);
+        let is_it =
+            |one: &model::Attachment| one.volume == reference || one.global_id.as_deref() == Some(job.id);
+        match self.attacher.table(Instant::now()).await {
+            Ok((_, table)) => table.iter().any(|one| one.client == job.client && is_it(one)),
+            Err(_) => true,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod calls;
+mod changes;
 mod failure;
 mod retry;
 
@@ -14,9 +15,11 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 pub use access::Access;
 pub use calls::{Entry, SnapshotOrder, Take, VolumeOrder};
+pub(super) use changes::LATELY;
 pub use failure::{Failure, Name, Refusal};
 pub(super) use retry::Retry;
 
@@ -25,6 +28,7 @@ use super::model::Envelope;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Answer, Http, Lost, Method, Request, Throttle, Trust, Url};
 use crate::metrics::Metrics;
+use changes::Changes;
 
 /// What the metrics call the management API.
 const SERVICE: &str = "storpool";
@@ -45,6 +49,7 @@ pub struct Client {
     /// The address that answered last.
     at: AtomicUsize,
     everywhere: bool,
+    changes: Changes,
 }
 
 /// A call to be made.
@@ -84,6 +89,7 @@ impl Client {
             access: Access::open(config)?,
             at: AtomicUsize::new(0),
             everywhere: config.multi_cluster,
+            changes: Changes::default(),
         })
     }
 
@@ -93,6 +99,11 @@ impl Client {
     /// Where it cannot be read.
     pub fn refresh(&self) -> Result<()> {
         self.access.refresh()
+    }
+
+    /// When a volume was changed last from here; `None`: not within [`LATELY`].
+    pub(super) fn changed(&self, id: &str) -> Option<Instant> {
+        self.changes.last(id)
     }
 
     fn url(&self, base: &Url, call: &Call<'_>) -> Result<Url> {

@@ -69,6 +69,15 @@ impl Volume {
             && (attachment.volume == self.name
                 || attachment.global_id.as_ref().is_some_and(|id| *id == self.global_id))
     }
+
+    /// Whether an attachment of this name is of this volume, and not of another one that has the name now.
+    #[must_use]
+    pub fn is_known_as(&self, attachment: &Attachment) -> bool {
+        let same = |id: &String| {
+            id.is_empty() || self.global_id.is_empty() || *id == self.global_id || *id == self.link_id()
+        };
+        attachment.global_id.as_ref().is_none_or(same)
+    }
 }
 
 /// A snapshot.
@@ -141,6 +150,40 @@ pub struct Attachment {
     /// Which one, by global id.
     #[serde(default)]
     pub global_id: Option<String>,
+}
+
+/// That a change of who has what was accepted.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Reassigned {
+    /// The configuration that it makes; 0: the cluster does not say.
+    #[serde(default, deserialize_with = "maybe_number")]
+    pub generation: u64,
+}
+
+/// Which configuration a client has taken over.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientConfig {
+    /// The client.
+    #[serde(deserialize_with = "client")]
+    pub id: u16,
+    /// The configuration that it has.
+    #[serde(default, deserialize_with = "maybe_number")]
+    pub client_generation: u64,
+    /// `ok`, `updating` or `down`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub config_status: String,
+}
+
+impl ClientConfig {
+    /// Whether it has taken over this configuration.
+    #[must_use]
+    pub fn has(&self, generation: u64) -> bool {
+        match generation {
+            0 => self.config_status == "ok",
+            generation => self.client_generation >= generation,
+        }
+    }
 }
 
 /// A template.

@@ -122,6 +122,11 @@ pub(super) fn reference(id: &str) -> String {
     if is_global_id(id) { format!("~{id}") } else { id.to_owned() }
 }
 
+/// The id that no other object can have: the global one, as far as it is known.
+pub(super) fn exact<'a>(id: &'a str, global_id: &'a str) -> &'a str {
+    if is_global_id(global_id) { global_id } else { id }
+}
+
 /// Whether an id is a global one, as another driver's volumes have it.
 pub(super) fn is_global_id(id: &str) -> bool {
     let parts: Vec<_> = id.split('.').collect();

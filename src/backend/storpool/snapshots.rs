@@ -20,6 +20,7 @@ impl Cloud {
         order.parameters.reader().finish()?;
         let name = self.config.prefix.snapshot(&order.name)?;
         let told = |error: Error| error.with("snapshot", &name);
+        let _turn = self.turns.take(&name).await;
         if let Some(found) = self.find_snapshot(&name).await? {
             return self.same_snapshot(order, &found).map_err(told);
         }
@@ -80,6 +81,7 @@ impl Cloud {
     /// # Errors
     /// As [`crate::backend::Backend::delete_snapshot`].
     pub(super) async fn delete_snapshot(&self, id: &str) -> Result<()> {
+        let _turn = self.turns.take(id).await;
         let Some(found) = self.find_snapshot(id).await? else { return Ok(()) };
         if let Some(group) = found.tags.get(names::GROUP) {
             let text = format!("it is a member of the group snapshot {group}: delete that");
@@ -89,14 +91,16 @@ impl Cloud {
             let text = "it is not this driver's, so it is not deleted: delete it in StorPool";
             return Err(Error::precondition(text).with("snapshot", id));
         }
-        self.erase_snapshot(id).await
+        self.erase_snapshot(id, &found.global_id).await
     }
 
-    pub(super) async fn erase_snapshot(&self, id: &str) -> Result<()> {
+    /// Deletes the snapshot that has this global id, too, as a volume is deleted.
+    pub(super) async fn erase_snapshot(&self, id: &str, global_id: &str) -> Result<()> {
         let told = |error: Error| error.with("snapshot", id);
+        let this = names::exact(id, global_id);
         let mut retry = Retry::default();
         loop {
-            match self.client.delete_snapshot(id).await {
+            match self.client.delete_snapshot(this).await {
                 Ok(()) => return Ok(()),
                 Err(failure) if failure.is(&Name::Missing) => return Ok(()),
                 Err(failure) if failure.is(&Name::Busy) => {
@@ -105,7 +109,7 @@ impl Cloud {
                 }
                 Err(failure) => retry.again(failure).await.map_err(told)?,
             }
-            if self.find_snapshot(id).await?.is_none() {
+            if self.find_snapshot(this).await?.is_none() {
                 return Ok(());
             }
         }
@@ -150,6 +154,7 @@ impl Cloud {
         order.parameters.reader().finish()?;
         let id = self.config.prefix.group(&order.name)?;
         let told = |error: Error| error.with("group", &id);
+        let _turn = self.turns.take(&id).await;
         let volumes: BTreeSet<&NativeId> = order.volumes.iter().collect();
         if let Some(found) = self.find_group(&id).await? {
             return self.same_group(order, found).map_err(told);
@@ -223,29 +228,27 @@ impl Cloud {
     /// # Errors
     /// As [`crate::backend::Backend::delete_group`].
     pub(super) async fn delete_group(&self, id: &str, members: &[NativeId]) -> Result<()> {
+        let _turn = self.turns.take(id).await;
         let all = self.client.snapshots().await?;
-        let there: BTreeMap<NativeId, Option<&String>> = all
+        let there: BTreeMap<NativeId, &model::Snapshot> =
+            all.iter().map(|found| Ok((names::id(&found.name)?, found))).collect::<Result<_>>()?;
+        let of_group: BTreeMap<_, _> = there
             .iter()
-            .map(|found| Ok((names::id(&found.name)?, found.tags.get(names::GROUP))))
-            .collect::<Result<_>>()?;
-        let of_group: BTreeSet<_> = there
-            .iter()
-            .filter(|(_, group)| group.is_some_and(|group| group == id))
-            .map(|(member, _)| member)
+            .filter(|(_, found)| found.tags.get(names::GROUP).is_some_and(|group| group == id))
             .collect();
         let others = |text: String| Err(Error::invalid(text).with("group", id));
-        if let Some(left) = of_group.iter().find(|member| !members.contains(member)) {
+        if let Some(left) = of_group.keys().find(|member| !members.contains(member)) {
             return others(format!(
                 "{left} belongs to the group snapshot too, and is not among the members told"
             ));
         }
         if let Some(other) =
-            members.iter().find(|member| there.contains_key(member) && !of_group.contains(member))
+            members.iter().find(|member| there.contains_key(member) && !of_group.contains_key(member))
         {
             return others(format!("{other} does not belong to the group snapshot"));
         }
-        for member in of_group {
-            self.erase_snapshot(member.as_str()).await?;
+        for (member, found) in of_group {
+            self.erase_snapshot(member.as_str(), &found.global_id).await?;
         }
         Ok(())
     }

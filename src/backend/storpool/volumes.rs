@@ -30,6 +30,7 @@ impl Cloud {
         let class = Class::read(&order.parameters, &order.mutable)?;
         let name = self.config.prefix.volume(&order.name)?;
         let told = |error: Error| error.with("volume", &name);
+        let _turn = self.turns.take(&name).await;
         if let Some(found) = self.find(&name).await.map_err(told)? {
             return self.same(order, &found).map_err(told);
         }
@@ -63,7 +64,7 @@ impl Cloud {
         let volume = self.same(order, &made).map_err(told)?;
         match self.confirm(&name).await {
             Err(error) if error.kind() == Kind::ResourceExhausted => {
-                self.erase(&name).await?;
+                self.erase(&name, &made.global_id).await?;
                 Err(told(error))
             }
             Err(error) => Err(told(error)),
@@ -163,6 +164,7 @@ impl Cloud {
     /// # Errors
     /// As [`crate::backend::Backend::delete`].
     pub(super) async fn delete(&self, id: &str) -> Result<()> {
+        let _turn = self.turns.take(id).await;
         let found = match self.client.volume(id).await {
             Ok(found) => found,
             Err(error) if error.is_not_found() => return Ok(()),
@@ -177,12 +179,12 @@ impl Cloud {
             );
             return Err(Error::precondition(text).with("volume", id));
         }
-        let Some(after) = self.config.delete_after else { return self.erase(id).await };
+        let Some(after) = self.config.delete_after else { return self.erase(id, &found.global_id).await };
         let remains = self.keep_remains(id, &found, after).await?;
-        match self.erase(id).await {
+        match self.erase(id, &found.global_id).await {
             // It goes on living, and the next delete keeps what it is then.
             Err(error) if error.kind() == Kind::FailedPrecondition => {
-                self.erase_snapshot(&remains).await?;
+                self.erase_snapshot(&remains, "").await?;
                 Err(error)
             }
             erased => erased,
@@ -206,16 +208,25 @@ impl Cloud {
         }
     }
 
-    async fn erase(&self, id: &str) -> Result<()> {
+    /// Deletes the volume that has this global id, too. The call names that: where it is carried out late, it cannot meet
+    /// the next volume of the name.
+    async fn erase(&self, id: &str, global_id: &str) -> Result<()> {
+        let this = names::exact(id, global_id);
         let mut retry = Retry::default();
         loop {
-            match self.client.delete_volume(id).await {
+            match self.client.delete_volume(this).await {
                 Ok(()) => return Ok(()),
-                Err(failure) if failure.is(&Name::Missing) => return Ok(()),
+                Err(failure) if failure.is(&Name::Missing) => {
+                    // One that was reverted meanwhile has another global id.
+                    return match self.find(id).await? {
+                        None => Ok(()),
+                        Some(_) => Err(Error::busy("it has another global id by now").with("volume", id)),
+                    };
+                }
                 Err(failure) if failure.is(&Name::Busy) => return Err(self.held(id, failure).await),
                 Err(failure) => retry.again(failure).await.map_err(|error| error.with("volume", id))?,
             }
-            if self.find(id).await?.is_none() {
+            if self.find(this).await?.is_none() {
                 return Ok(());
             }
         }

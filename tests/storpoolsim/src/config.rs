@@ -50,6 +50,8 @@ pub enum Late {
     Error(&'static str),
     /// `ok`, as with a timeout of 0.
     Fine,
+    /// `ok`, and what the client would have got by it is taken from it again.
+    Forgotten,
 }
 
 /// A cluster.

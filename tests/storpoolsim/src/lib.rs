@@ -5,6 +5,7 @@
 
 pub mod config;
 mod disks;
+mod journal;
 pub mod state;
 mod wire;
 
@@ -21,12 +22,16 @@ use tokio::time::Instant;
 pub use cloudsim::{Count, Counts, Fault, Faults, Rule};
 pub use config::{Config, Late, Template, Timings};
 pub use disks::Devices;
+pub use journal::Told;
 pub use state::Cluster;
+use state::Refusal;
 
 /// A cluster that runs until it is dropped.
 pub struct Sim {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
+    /// What listens at each address.
+    listeners: Mutex<Vec<JoinHandle<()>>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -39,6 +44,8 @@ struct Shared {
     faults: Mutex<Faults>,
     counts: Mutex<Counts>,
     devices: Mutex<Showing>,
+    /// `None` where nobody wants to know.
+    journal: Mutex<Option<Vec<Told>>>,
     start: Instant,
     /// The start in the cluster's time, since 1970.
     epoch: Duration,
@@ -61,9 +68,8 @@ impl fmt::Debug for Sim {
 
 impl Drop for Sim {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        let listeners = locked(&self.listeners);
+        self.tasks.iter().chain(listeners.iter()).for_each(JoinHandle::abort);
         // Connections may still be open, and their tasks hold what is shared.
         locked(&self.shared.devices).to = None;
     }
@@ -104,6 +110,13 @@ impl Shared {
         }
     }
 
+    /// Notes a request with its answer, where somebody wants to know.
+    fn note(&self, told: Told, refusal: Option<&Refusal>) {
+        if let Some(journal) = &mut *locked(&self.journal) {
+            journal.push(told.answered(refusal));
+        }
+    }
+
     fn rules(&self) -> MutexGuard<'_, Faults> {
         locked(&self.faults)
     }
@@ -133,17 +146,47 @@ impl Sim {
             faults: Mutex::default(),
             counts: Mutex::default(),
             devices: Mutex::default(),
+            journal: Mutex::default(),
             start: Instant::now(),
             epoch,
             leap: Mutex::default(),
         });
-        let (mut addresses, mut tasks) = (Vec::new(), Vec::new());
+        let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
         for address in at {
             let listener = TcpListener::bind(address).await?;
             addresses.push(listener.local_addr()?);
-            tasks.push(cloudsim::serve(listener, Arc::clone(&shared)));
+            listeners.push(cloudsim::serve(listener, Arc::clone(&shared)));
         }
-        Ok(Self { shared, addresses, tasks })
+        Ok(Self { shared, addresses, listeners: Mutex::new(listeners), tasks: Vec::new() })
+    }
+
+    /// Lets it be reached, or not, at one of its addresses. Requests that are there already are answered.
+    ///
+    /// # Errors
+    /// Where it cannot listen there any more, or has no such address.
+    pub async fn reach(&self, at: usize, open: bool) -> io::Result<()> {
+        let address = *self.addresses.get(at).ok_or_else(|| io::Error::other("there is no such address"))?;
+        let shut = locked(&self.listeners).get(at).is_none_or(JoinHandle::is_finished);
+        match (open, shut) {
+            (true, true) => {
+                let listener = TcpListener::bind(address).await?;
+                let serving = cloudsim::serve(listener, Arc::clone(&self.shared));
+                if let Some(old) = locked(&self.listeners).get_mut(at) {
+                    *old = serving;
+                }
+            }
+            (false, false) => {
+                let old = locked(&self.listeners).get(at).map(JoinHandle::abort_handle);
+                if let Some(old) = old {
+                    old.abort();
+                    while !old.is_finished() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The URL of its first management address.
@@ -215,6 +258,17 @@ impl Sim {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.shared.counted().values().map(|count| count.requests).sum()
+    }
+
+    /// From now on, requests are noted.
+    pub fn keep_journal(&self) {
+        locked(&self.shared.journal).get_or_insert_default();
+    }
+
+    /// The requests that were noted.
+    #[must_use]
+    pub fn journal(&self) -> Vec<Told> {
+        locked(&self.shared.journal).clone().unwrap_or_default()
     }
 
     /// Forgets the requests that there were.

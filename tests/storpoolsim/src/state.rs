@@ -150,6 +150,7 @@ impl Cluster {
         self.expire();
         self.reclaim();
         self.show_sizes();
+        self.reach_clients();
     }
 
     /// Notes a change of the configuration, and tells its number.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::Shared;
 use crate::config::Late;
+use crate::journal::Told;
 use crate::state::{Cluster, Refusal};
 
 /// How often a client that is behind is looked at.
@@ -71,6 +72,7 @@ impl Service for Shared {
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
+        let told = Told::new(&request);
         let answer = {
             let mut cluster = self.cluster();
             let shown = format!("Storpool v1:{}", cluster.config.token);
@@ -87,6 +89,7 @@ impl Service for Shared {
             }
             Err(refusal) => Err(refusal),
         };
+        self.note(told, answer.as_ref().err());
         let cluster = self.cluster();
         match answer {
             Ok(data) => reply(200, &json!({"generation": cluster.generation, "data": data})),
@@ -106,7 +109,7 @@ impl Shared {
         let begun = tokio::time::Instant::now();
         loop {
             let (behind, late) = {
-                let mut cluster = self.cluster();
+                let cluster = self.cluster();
                 (cluster.behind(generation, clients), cluster.config.late.clone())
             };
             let Some(client) = behind else { return Ok(()) };
@@ -114,6 +117,10 @@ impl Shared {
                 Some(wait) if wait.is_zero() => return Ok(()),
                 Some(wait) if begun.elapsed() >= wait => match late {
                     Late::Fine => return Ok(()),
+                    Late::Forgotten => {
+                        self.cluster().forget(generation);
+                        return Ok(());
+                    }
                     Late::Error(name) => {
                         return Err(Refusal::new(name, format!("Timed out waiting for client {client}")));
                     }

@@ -3,22 +3,26 @@
 //! An order goes at once where none is under way (in a crowd, after a moment), and those that come meanwhile go together as
 //! soon as that one is answered. A call does all or nothing, so one that is refused is taken apart until the
 //! bad order fails alone. A client that does not answer holds up its own orders, and the others only for a moment.
+//!
+//! The cluster answers when the clients have taken the change over, or their time is up. What it answers then is nowhere
+//! said, so an `ok` that took that long is no proof: which clients have taken it over is asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Near};
 use super::quoted;
 use crate::backend::storpool::client::{Client, Entry, Failure, Refusal, Retry};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Orders in one call.
 const MOST: usize = 256;
-/// From then on a call is slow: others no longer wait for it, and its clients' orders go alone.
+/// From then on a call is slow: others no longer wait for it, and each of its clients' orders go for themselves.
 const SLOW: Duration = Duration::from_millis(250);
 /// How long a call that is about several clients waits for them. The slow ones are then waited for alone.
 const TOGETHER: Duration = Duration::from_secs(2);
@@ -32,9 +36,22 @@ pub(super) enum Undone {
     Failed(Error),
 }
 
+/// When an order was carried out, or why it was not.
+type Done = Result<Instant, Undone>;
+
 struct Waiting {
     entry: Entry,
-    tell: oneshot::Sender<Result<(), Undone>>,
+    tell: oneshot::Sender<Done>,
+    /// As long as it waits.
+    near: Option<Near>,
+}
+
+/// What became of a call.
+enum Outcome {
+    Done,
+    Undone(Undone),
+    /// These clients have not taken it over in time, and the others have.
+    Late(BTreeSet<u16>),
 }
 
 #[derive(Default)]
@@ -66,13 +83,13 @@ impl Batches {
         Arc::new(Self { client, timeout, crowd: crowd.clone(), state: Mutex::default() })
     }
 
-    /// Has an order carried out.
+    /// Has the order of one who was near carried out. Tells when the cluster had answered.
     ///
     /// # Errors
     /// Why it was not.
-    pub(super) async fn carry_out(self: &Arc<Self>, entry: Entry) -> Result<(), Undone> {
+    pub(super) async fn carry_out(self: &Arc<Self>, entry: Entry, near: Near) -> Done {
         let (tell, told) = oneshot::channel();
-        self.lock().waiting.push(Waiting { entry, tell });
+        self.lock().waiting.push(Waiting { entry, tell, near: Some(near) });
         self.pump();
         told.await.unwrap_or_else(|_| Err(Undone::Failed(Error::internal("the order was dropped"))))
     }
@@ -93,17 +110,18 @@ impl Batches {
         tokio::spawn(Arc::clone(self).fly());
     }
 
-    /// What goes now: orders that go together, and such that each go alone.
+    /// What goes now: orders that go together, and those for clients that are slow, which go without the others.
     fn take(&self) -> (Vec<Waiting>, Vec<Waiting>) {
         let mut state = self.lock();
         let State { waiting, slow, .. } = &mut *state;
         let (mut batch, mut alone, mut rest, mut seen) =
             (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
-        for order in waiting.drain(..) {
+        for mut order in waiting.drain(..) {
             // What two orders for one volume in one call come to is nowhere said.
             let fits = batch.len() < MOST && !seen.contains(&order.entry.volume);
             match (fits, slow.contains(&order.entry.client)) {
                 (true, slow) => {
+                    order.near = None;
                     seen.insert(order.entry.volume.clone());
                     if slow { alone.push(order) } else { batch.push(order) }
                 }
@@ -115,11 +133,11 @@ impl Batches {
     }
 
     async fn fly(self: Arc<Self>) {
-        self.crowd.gather().await;
+        self.crowd.gather(|| self.lock().waiting.len(), MOST).await;
         let (batch, alone) = self.take();
-        for order in alone {
+        for part in by_client(alone) {
             let this = Arc::clone(&self);
-            tokio::spawn(async move { this.send(vec![order]).await });
+            tokio::spawn(async move { this.send(part).await });
         }
         let clients: BTreeSet<u16> = batch.iter().map(|order| order.entry.client).collect();
         let mut call = self.send(batch);
@@ -146,36 +164,74 @@ impl Batches {
             let timeout = if several { TOGETHER.min(self.timeout) } else { self.timeout };
             let entries: Vec<_> = batch.iter().map(|order| order.entry.clone()).collect();
             match self.reassign(&entries, timeout).await {
-                Ok(()) => tell(batch, || Ok(())),
-                Err(Undone::Failed(error)) => tell(batch, || Err(Undone::Failed(error.clone()))),
-                Err(Undone::Refused(refusal)) if batch.len() == 1 => {
-                    tell(batch, || Err(Undone::Refused(refusal.clone())));
-                }
-                Err(Undone::Refused(refusal)) => {
+                Outcome::Done => tell(batch, &Ok(Instant::now())),
+                Outcome::Undone(Undone::Refused(refusal)) if batch.len() > 1 => {
                     let parts = split(batch, &refusal).into_iter().map(|part| self.send(part));
                     join_all(parts).await;
+                }
+                Outcome::Undone(undone) => tell(batch, &Err(undone)),
+                Outcome::Late(clients) => {
+                    let (late, done): (Vec<_>, Vec<_>) =
+                        batch.into_iter().partition(|order| clients.contains(&order.entry.client));
+                    tell(done, &Ok(Instant::now()));
+                    if several {
+                        // Each is waited for alone, for as long as it may take.
+                        let parts = by_client(late).into_iter().map(|part| self.send(part));
+                        join_all(parts).await;
+                    } else {
+                        tell(late, &Err(Undone::Failed(too_late(timeout))));
+                    }
                 }
             }
         })
     }
 
     /// One call. To send it again does no harm: who has a volume gets it once, and who has none loses none.
-    async fn reassign(&self, entries: &[Entry], timeout: Duration) -> Result<(), Undone> {
+    async fn reassign(&self, entries: &[Entry], timeout: Duration) -> Outcome {
         let mut retry = Retry::default();
         loop {
-            match self.client.reassign(entries, timeout).await {
-                Ok(()) => return Ok(()),
-                Err(Failure::Refused(refusal)) if !refusal.transient => return Err(Undone::Refused(refusal)),
-                Err(failure) => retry.again(failure).await.map_err(Undone::Failed)?,
+            let sent = Instant::now();
+            let failure = match self.client.reassign(entries, timeout).await {
+                Ok(generation) if sent.elapsed() >= timeout / 2 => {
+                    return self.confirmed(entries, generation).await;
+                }
+                Ok(_) => return Outcome::Done,
+                Err(Failure::Refused(refusal)) if !refusal.transient => {
+                    return Outcome::Undone(Undone::Refused(refusal));
+                }
+                Err(failure) => failure,
+            };
+            if let Err(error) = retry.again(failure).await {
+                return Outcome::Undone(Undone::Failed(error));
             }
         }
     }
+
+    /// Whether clients have taken over what was answered as done so late that their time may have been up.
+    async fn confirmed(&self, entries: &[Entry], generation: u64) -> Outcome {
+        let clients = match self.client.clients().await {
+            Ok(clients) => clients,
+            Err(error) => return Outcome::Undone(Undone::Failed(error)),
+        };
+        let has = |number: u16| clients.iter().any(|client| client.id == number && client.has(generation));
+        let late: BTreeSet<u16> =
+            entries.iter().map(|entry| entry.client).filter(|number| !has(*number)).collect();
+        if late.is_empty() { Outcome::Done } else { Outcome::Late(late) }
+    }
 }
 
-fn tell(batch: Vec<Waiting>, result: impl Fn() -> Result<(), Undone>) {
+fn too_late(timeout: Duration) -> Error {
+    let text = format!(
+        "the cluster answered that it is done, but the client has not taken it over within {} s",
+        timeout.as_secs()
+    );
+    Error::unknown(Kind::Unavailable, text)
+}
+
+fn tell(batch: Vec<Waiting>, result: &Done) {
     for order in batch {
         // Who does not wait any more needs no answer.
-        drop(order.tell.send(result()));
+        drop(order.tell.send(result.clone()));
     }
 }
 
@@ -187,20 +243,18 @@ fn split(batch: Vec<Waiting>, refusal: &Refusal) -> Vec<Vec<Waiting>> {
         let alone = bad.into_iter().map(|order| vec![order]);
         return alone.chain([good]).filter(|part| !part.is_empty()).collect();
     }
-    let mut parts: Vec<Vec<Waiting>> = Vec::new();
-    let mut good = good;
-    good.sort_by_key(|order| order.entry.client);
-    for order in good {
-        match parts.last_mut() {
-            Some(part) if part.first().is_some_and(|first| first.entry.client == order.entry.client) => {
-                part.push(order);
-            }
-            _ => parts.push(vec![order]),
-        }
-    }
+    let mut parts = by_client(good);
     if let [only] = parts.as_mut_slice() {
         let half = only.split_off(only.len() / 2);
         parts.push(half);
     }
     parts
+}
+
+fn by_client(orders: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let mut parts = BTreeMap::<u16, Vec<Waiting>>::new();
+    for order in orders {
+        parts.entry(order.entry.client).or_default().push(order);
+    }
+    parts.into_values().collect()
 }

@@ -1,102 +1,50 @@
-//! One answer for all who ask at the same time. It was begun after each of them asked, so it shows what was done before.
+//! One answer for all who ask the same. Each says since when it must be so: whoever comes while somebody asks gets that
+//! answer where it is new enough for him, and the next one otherwise.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::crowd::Crowd;
 use crate::error::Result;
 
-/// An answer that may be shared, and when it was asked for.
+/// An answer that is shared, and when it was asked for: it shows what was done before.
 pub(super) type Shared<T> = (Instant, Arc<T>);
-
-/// What somebody was told.
-#[derive(Debug)]
-pub(super) enum Told<T, U> {
-    /// What many wanted to know.
-    All(Shared<T>),
-    /// What one wanted to know.
-    One(U),
-}
-
-/// Those who share an answer.
-#[derive(Debug)]
-struct Batch<T> {
-    members: Mutex<usize>,
-    answer: OnceCell<Option<Shared<T>>>,
-}
 
 /// Asks the same for many.
 #[derive(Debug)]
-pub(super) struct Asker<T> {
-    next: Mutex<Arc<Batch<T>>>,
-    /// Held by the one who asks; those who come meanwhile share the next answer.
-    turn: tokio::sync::Mutex<()>,
-    /// So many must share it, or each asks for itself.
-    least: usize,
-    crowd: Crowd,
-}
+pub(super) struct Asker<T>(
+    /// The last answer, held by the one who asks. Why there was none is shared too: who came before that would hear the
+    /// same, one after the other.
+    Mutex<Option<(Instant, Result<Arc<T>>)>>,
+);
 
-impl<T> Batch<T> {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { members: Mutex::new(0), answer: OnceCell::new() })
+impl<T> Default for Asker<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
     }
 }
 
 impl<T> Asker<T> {
-    /// Asks where at least so many want to know.
-    pub(super) fn new(least: usize, crowd: &Crowd) -> Self {
-        Self {
-            next: Mutex::new(Batch::new()),
-            turn: tokio::sync::Mutex::default(),
-            least,
-            crowd: crowd.clone(),
-        }
-    }
-
-    /// The answer to what many want to know; where too few do, the one to what this one wants to know alone. Others gather
-    /// meanwhile in either case.
+    /// An answer that was asked for at this time or later.
     ///
     /// # Errors
-    /// The asking's. The others of the batch then ask again.
-    pub(super) async fn ask<U>(
+    /// The question's.
+    pub(super) async fn ask(
         &self,
-        all: impl AsyncFnOnce() -> Result<T>,
-        one: impl AsyncFnOnce() -> Result<U>,
-    ) -> Result<Told<T, U>> {
-        let batch = {
-            let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            *next.members.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-            Arc::clone(&next)
-        };
-        let turn = self.turn.lock().await;
-        if let Some(answer) = batch.answer.get() {
-            drop(turn);
-            return match answer {
-                Some(answer) => Ok(Told::All(answer.clone())),
-                None => one().await.map(Told::One),
-            };
-        }
-        self.crowd.gather().await;
+        since: Instant,
+        question: impl Future<Output = Result<T>>,
+    ) -> Result<Shared<T>> {
+        let mut last = self.0.lock().await;
+        if let Some((began, answer)) = &*last
+            && *began >= since
         {
-            // Whoever comes from now on is in the next batch.
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            if Arc::ptr_eq(&next, &batch) {
-                *next = Batch::new();
-            }
+            return answer.clone().map(|found| (*began, found));
         }
-        let members = *batch.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = if members < self.least {
-            batch.answer.set(None).unwrap_or_default();
-            Told::One(one().await?)
-        } else {
-            let answer = (Instant::now(), Arc::new(all().await?));
-            batch.answer.set(Some(answer.clone())).unwrap_or_default();
-            Told::All(answer)
-        };
-        drop(turn);
-        Ok(told)
+        let began = Instant::now();
+        let answer = question.await.map(Arc::new);
+        *last = Some((began, answer.clone()));
+        answer.map(|found| (began, found))
     }
 }
 
@@ -106,35 +54,56 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::error::Error;
+
+    const ANSWER: Duration = Duration::from_millis(5);
+
+    /// What the number of the question is, after a while.
+    async fn ask(asker: &Asker<usize>, asked: &AtomicUsize, since: Instant) -> usize {
+        let question = async {
+            tokio::time::sleep(ANSWER).await;
+            Ok(asked.fetch_add(1, Ordering::Relaxed))
+        };
+        let (began, answer) = asker.ask(since, question).await.unwrap();
+        assert!(began >= since);
+        *answer
+    }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_come_while_one_asks_share_the_next_answer() {
-        let (asker, asked) = (Arc::new(Asker::new(2, &Crowd::default())), Arc::new(AtomicUsize::new(0)));
-        let tasks: Vec<_> = (0..50)
-            .map(|_| {
-                let (asker, asked) = (Arc::clone(&asker), Arc::clone(&asked));
-                tokio::spawn(async move {
-                    let pause = async || tokio::time::sleep(Duration::from_millis(5)).await;
-                    let all = async || {
-                        pause().await;
-                        Ok(asked.fetch_add(1, Ordering::Relaxed))
-                    };
-                    let one = async || {
-                        pause().await;
-                        Ok(())
-                    };
-                    matches!(asker.ask(all, one).await.unwrap(), Told::All(_))
-                })
-            })
-            .collect();
-        let mut shared = 0;
-        for task in tasks {
-            shared += usize::from(task.await.unwrap());
-        }
-        assert!(asked.load(Ordering::Relaxed) <= 2 && shared >= 49, "{asked:?} {shared}");
-        let alone = Asker::<()>::new(2, &Crowd::default())
-            .ask(async || panic!("nobody else asks"), async || Ok(7))
-            .await;
-        assert!(matches!(alone.unwrap(), Told::One(7)));
+    async fn those_who_come_meanwhile_share_the_next_answer() {
+        let (asker, asked) = (Asker::default(), AtomicUsize::new(0));
+        let first = ask(&asker, &asked, Instant::now());
+        let others = async {
+            tokio::time::sleep(ANSWER / 2).await;
+            let since = Instant::now();
+            futures_util::future::join_all((0..50).map(|_| ask(&asker, &asked, since))).await
+        };
+        let (first, others) = tokio::join!(first, others);
+        assert_eq!((first, asked.load(Ordering::Relaxed)), (0, 2));
+        assert!(
+            others.iter().all(|answer| *answer == 1),
+            "what was asked for before they came is not theirs"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_answer_is_for_those_whom_it_suffices() {
+        let (asker, asked, start) = (Asker::default(), AtomicUsize::new(0), Instant::now());
+        assert_eq!(ask(&asker, &asked, start).await, 0);
+        assert_eq!(ask(&asker, &asked, start).await, 0);
+        assert_eq!(ask(&asker, &asked, Instant::now()).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn why_there_is_no_answer_is_told_to_those_who_waited_for_it_alone() {
+        let (asker, start) = (Asker::<usize>::default(), Instant::now());
+        let broken = async {
+            tokio::time::sleep(ANSWER).await;
+            Err(Error::busy("broken"))
+        };
+        let (one, other) =
+            tokio::join!(asker.ask(start, broken), asker.ask(start, async { panic!("it was asked") }));
+        assert!(one.is_err() && other.is_err());
+        assert!(asker.ask(Instant::now(), async { Ok(7) }).await.is_ok());
     }
 }

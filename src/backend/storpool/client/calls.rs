@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Call, Client, Failure, nothing};
 use crate::backend::storpool::model::{
-    Attachment, Rights, Services, Snapshot, Status, Tags, Template, TemplateStatus, Volume,
+    Attachment, ClientConfig, Reassigned, Rights, Services, Snapshot, Status, Tags, Template, TemplateStatus,
+    Volume,
 };
 use crate::backend::storpool::names::{is_name, reference};
 use crate::error::{Error, Result};
@@ -126,6 +127,7 @@ impl Client {
     /// # Errors
     /// Why it is not made, or that this is not known.
     pub async fn create_volume(&self, order: &VolumeOrder) -> Result<(), Failure> {
+        let _change = self.changes.of([order.name.as_str()]);
         let mut body = order.policy.clone();
         body.insert("name".to_owned(), json!(order.name));
         body.insert("size".to_owned(), json!(order.size));
@@ -143,6 +145,7 @@ impl Client {
     /// # Errors
     /// Why it is not changed, or that this is not known.
     pub async fn update_volume(&self, id: &str, body: Value) -> Result<(), Failure> {
+        let _change = self.changes.of([id]);
         self.done(Call::post("update_volume", &["VolumeUpdate", &named(id)?], body)).await
     }
 
@@ -151,6 +154,7 @@ impl Client {
     /// # Errors
     /// Why it is still there, or that this is not known.
     pub async fn delete_volume(&self, id: &str) -> Result<(), Failure> {
+        let _change = self.changes.of([id]);
         self.done(Call::post("delete_volume", &["VolumeDelete", &named(id)?], nothing())).await
     }
 
@@ -220,14 +224,24 @@ impl Client {
     }
 
     /// Gives clients volumes and takes them away, all of it or nothing, and waits so long for the clients to confirm it.
+    /// Tells which configuration that makes; 0: the cluster does not say.
     ///
     /// # Errors
     /// Why nothing was done, or that this is not known.
-    pub async fn reassign(&self, entries: &[Entry], timeout: Duration) -> Result<(), Failure> {
+    pub async fn reassign(&self, entries: &[Entry], timeout: Duration) -> Result<u64, Failure> {
+        let _change = self.changes.of(entries.iter().map(|entry| entry.volume.as_str()));
         let reassign: Vec<_> = entries.iter().map(Entry::to_json).collect();
         let body = json!({"reassign": reassign, "attachTimeout": timeout.as_secs().max(1)});
         let call = Call::post("reassign", &["VolumesReassignWait"], body);
-        self.done(call.within(timeout + MARGIN)).await
+        self.send::<Reassigned>(call.within(timeout + MARGIN)).await.map(|done| done.generation)
+    }
+
+    /// Which configuration each client has taken over.
+    ///
+    /// # Errors
+    /// Why the cluster does not tell.
+    pub async fn clients(&self) -> Result<Vec<ClientConfig>> {
+        self.read(Call::get("list_client_configs", &["ClientsConfigDump"])).await
     }
 
     /// All templates.

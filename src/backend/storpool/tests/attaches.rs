@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use storpoolsim::state::{Detach, Entry, Kind as Sort};
+use storpoolsim::state::Kind as Sort;
 use storpoolsim::{Late, refuse};
 
 use super::world::{World, attach, id, node, told, world};
@@ -146,6 +146,92 @@ async fn a_client_that_is_down_holds_up_its_own_volumes_alone() {
     }
 }
 
+/// What the cluster answers when a client's time is up is nowhere said.
+#[tokio::test]
+async fn an_ok_after_a_wait_in_vain_is_not_believed() {
+    for late in [Late::Fine, Late::Forgotten] {
+        let world = world().await;
+        world.sim.cluster().config.late = late;
+        let volumes = many(&world, 5).await;
+        world.attach(&volumes[0], 1).await.unwrap();
+        assert_eq!(world.count("/ClientsConfigDump"), 0, "an ok that came at once is proof enough");
+        world.sim.cluster().run_client(4, false);
+        let (kind, outcome, text) = told(world.attach(&volumes[1], 4).await);
+        assert_eq!((kind, outcome), (Kind::Unavailable, Outcome::Unknown), "{text}");
+        assert!(text.contains("node=node-4") && text.contains("storpool_block"), "{text}");
+        assert_eq!(world.count("/ClientsConfigDump"), 1);
+        // One that waits does not spoil what goes with it.
+        world.wrong("/VolumesReassignWait", 1, storpoolsim::Fault::SlowReply(60));
+        let (first, second, third) = tokio::join!(
+            world.attach(&volumes[2], 1),
+            async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                world.attach(&volumes[3], 2).await
+            },
+            async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                world.attach(&volumes[4], 4).await
+            }
+        );
+        first.unwrap();
+        second.unwrap();
+        assert_eq!(told(third).0, Kind::Unavailable);
+        world.sim.cluster().run_client(4, true);
+        for volume in [&volumes[1], &volumes[4]] {
+            world.attach(volume, 4).await.unwrap();
+        }
+        assert_eq!(world.holders().len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_away_meanwhile_is_not_told_as_attached() {
+    let world = world().await;
+    let volume = world.create("v").await.unwrap().id;
+    world.wrong("/VolumesReassignWait", 1, storpoolsim::Fault::SlowReply(80));
+    let (result, ()) = tokio::join!(world.attach(&volume, 1), async {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        world.outside(&volume, &[], &[1]);
+    });
+    let (kind, outcome, text) = told(result);
+    assert_eq!((kind, outcome), (Kind::Unavailable, Outcome::Unknown), "{text}");
+    assert!(text.contains("does not list it"), "{text}");
+    world.attach(&volume, 1).await.unwrap();
+}
+
+/// In a crowd, an attach begins by what others were told a moment before.
+#[tokio::test]
+async fn what_was_known_a_moment_before_decides_nothing() {
+    let world = Arc::new(world().await);
+    let volumes = many(&world, 40).await;
+    let crowd = async |from: usize| {
+        let tasks: Vec<_> = (from..from + 10)
+            .map(|n| {
+                let (world, volume) = (Arc::clone(&world), volumes[n].clone());
+                tokio::spawn(async move { world.attach(&volume, 1).await.map(drop) })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+    };
+    crowd(0).await;
+    world.outside(&volumes[0], &[], &[1]);
+    world.attach(&volumes[0], 2).await.expect("it is free by now");
+    crowd(10).await;
+    world.outside(&volumes[30], &[3], &[]);
+    let (kind, outcome, text) = told(world.attach(&volumes[30], 2).await);
+    assert_eq!((kind, outcome), (Kind::FailedPrecondition, Outcome::Refused), "{text}");
+    assert_eq!(world.holders()["csi--v30"], [3], "the first keeps it");
+    crowd(20).await;
+    world.sim.cluster().delete("csi--v31", None).unwrap();
+    assert_eq!(told(world.attach(&volumes[31], 2).await).0, Kind::NotFound);
+    let again = world.create("v31").await.unwrap().id;
+    let truth = world.sim.cluster().get("csi--v31", Sort::Volume).unwrap().global_id.clone();
+    let connection = world.attach(&again, 2).await.unwrap().connection;
+    assert!(format!("{connection:?}").contains(&truth), "{connection:?}, not the one that is gone");
+}
+
 #[tokio::test]
 async fn what_is_open_is_taken_only_with_a_proof() {
     let world = world().await;
@@ -176,6 +262,22 @@ async fn what_is_open_is_taken_only_with_a_proof() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_proved_to_be_off_need_not_confirm() {
+    for late in [Late::Error("timeout"), Late::Fine] {
+        let world = world().await;
+        world.sim.cluster().config.late = late;
+        let volume = world.create("v").await.unwrap().id;
+        world.attach(&volume, 1).await.unwrap();
+        world.sim.cluster().run_client(1, false);
+        let began = Instant::now();
+        world.fence(&volume, 1).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(3));
+        world.attach(&volume, 2).await.unwrap();
+        assert_eq!(world.holders()["csi--v"], [2]);
+    }
+}
+
+#[tokio::test]
 async fn the_same_attachment_is_told_the_same_and_a_later_one_otherwise() {
     let world = world().await;
     let volume = world.create("v").await.unwrap().id;
@@ -200,15 +302,7 @@ async fn whoever_comes_second_steps_back() {
     let attaching = world.backend.attach(&order);
     let other = async {
         tokio::time::sleep(Duration::from_millis(40)).await;
-        let entry = Entry {
-            name: "csi--v".into(),
-            kind: Sort::Volume,
-            rw: vec![2],
-            ro: vec![],
-            detach: Detach::Nobody,
-            force: false,
-        };
-        world.sim.cluster().reassign(&[entry]).unwrap();
+        world.outside(&volume, &[2], &[]);
     };
     let (result, ()) = tokio::join!(attaching, other);
     let (kind, outcome, text) = told(result);

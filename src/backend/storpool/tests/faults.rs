@@ -93,6 +93,44 @@ async fn a_refusal_after_a_lost_answer_is_not_final() {
     world.create("v").await.unwrap();
 }
 
+/// A proxy gives up, and what was ordered is done only after the next try was, and others followed.
+#[tokio::test]
+async fn a_delete_that_is_carried_out_late_meets_nothing_new() {
+    let world = world().await;
+    let id = world.create("v").await.unwrap().id;
+    let cut = SnapshotOrder { name: "s".into(), volume: id.clone(), parameters: Parameters::default() };
+    let snapshot = world.backend.create_snapshot(&cut).await.unwrap().id;
+    for call in ["/VolumeDelete/{id}", "/SnapshotDelete/{id}"] {
+        world.wrong(call, 1, Fault::GatewayTimeout(600));
+    }
+    world.backend.delete_snapshot(&snapshot).await.unwrap();
+    world.backend.delete(&id).await.unwrap();
+    world.create("v").await.unwrap();
+    world.backend.create_snapshot(&cut).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    assert_eq!(world.count("/VolumeDelete/{id}"), 2);
+    assert_eq!(world.volumes(), ["csi--v"]);
+    world.backend.get_snapshot(&snapshot).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_made_anew_is_made_after_the_delete_before_it() {
+    let world = world().await;
+    let id = world.create("v").await.unwrap().id;
+    world.wrong("/VolumeDelete/{id}", 1, Fault::SlowReply(100));
+    let deleting = async {
+        world.backend.delete(&id).await.unwrap();
+        std::time::Instant::now()
+    };
+    let making = async {
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        world.create("v").await.unwrap();
+        std::time::Instant::now()
+    };
+    let (deleted, made) = tokio::join!(deleting, making);
+    assert!(deleted < made, "whoever deletes once more must not hear of the delete that is over");
+}
+
 #[tokio::test]
 async fn the_next_address_is_asked_where_one_does_not_answer() {
     let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use storpoolsim::state::{Change, Kind, Order};
+use storpoolsim::state::{Change, Detach, Entry, Kind, Order};
 use storpoolsim::{Config, Fault, Rule, Sim};
 
 use crate::backend::storpool::{StorpoolBackend, StorpoolConfig};
@@ -73,6 +73,19 @@ impl World {
         let mut cluster = self.sim.cluster();
         let (id, _) = cluster.create(order).unwrap();
         cluster.object(id).unwrap().global_id.clone()
+    }
+
+    /// Something outside this driver gives clients a volume and takes it from others.
+    pub(super) fn outside(&self, volume: &NativeId, rw: &[u16], detach: &[u16]) {
+        let entry = Entry {
+            name: volume.to_string(),
+            kind: Kind::Volume,
+            rw: rw.to_vec(),
+            ro: vec![],
+            detach: Detach::Clients(detach.to_vec()),
+            force: false,
+        };
+        self.sim.cluster().reassign(&[entry]).unwrap();
     }
 
     /// The clients that have each volume.

@@ -38,6 +38,8 @@ pub struct Attachment {
     pub position: u64,
     /// How often the client has it open.
     pub opens: u64,
+    /// The configuration that gave it to the client.
+    pub(crate) since: u64,
 }
 
 /// Whom something is taken from.
@@ -92,6 +94,7 @@ impl Cluster {
                 }
             }
         }
+        self.reach_clients();
     }
 
     /// Lets a client open what it has, so often.
@@ -141,6 +144,7 @@ impl Cluster {
         let mut table = self.attachments.clone();
         let mut cut_off = Vec::new();
         let mut about = Vec::new();
+        let since = self.generation + 1;
         for entry in entries {
             let id = self.find(&entry.name, entry.kind)?;
             self.check_entry(entry, id)?;
@@ -170,11 +174,13 @@ impl Cluster {
             {
                 about.push(client);
                 if let Some(old) = table.get_mut(&(id, client)) {
-                    old.rights = rights;
+                    if old.rights != rights {
+                        (old.rights, old.since) = (rights, since);
+                    }
                     continue;
                 }
                 let position = place(&table, client)?;
-                table.insert((id, client), Attachment { rights, position, opens: 0 });
+                table.insert((id, client), Attachment { rights, position, opens: 0, since });
             }
         }
         about.sort_unstable();
@@ -185,7 +191,8 @@ impl Cluster {
         let at = self.now + self.config.timings.confirm;
         for client in &about {
             if let Some(client) = self.clients.get_mut(client).filter(|client| client.running) {
-                client.gets = Some((generation, at));
+                // One that is about to take over an older one gets this one instead.
+                client.gets = Some((generation, client.gets.map_or(at, |(_, soon)| soon)));
             }
         }
         Ok((generation, about))
@@ -243,19 +250,37 @@ impl Cluster {
         }
     }
 
-    /// The first of these clients that has not taken over this configuration.
-    pub(crate) fn behind(&mut self, generation: u64, clients: &[u16]) -> Option<u16> {
+    /// Lets clients take over the configuration that is due for them.
+    pub(super) fn reach_clients(&mut self) {
         let now = self.now;
-        clients.iter().copied().find(|number| {
-            let Some(client) = self.clients.get_mut(number) else { return false };
-            if let Some((gets, at)) = client.gets
-                && client.running
-                && at <= now
-            {
+        for client in self.clients.values_mut().filter(|client| client.running) {
+            if let Some((gets, _)) = client.gets.filter(|(_, at)| *at <= now) {
                 (client.has, client.gets) = (gets.max(client.has), None);
             }
-            client.has < generation
-        })
+        }
+    }
+
+    /// The first of these clients that has not taken over this configuration.
+    pub(crate) fn behind(&self, generation: u64, clients: &[u16]) -> Option<u16> {
+        let has = |number: &u16| self.clients.get(number).is_none_or(|client| client.has >= generation);
+        clients.iter().copied().find(|number| !has(number))
+    }
+
+    /// Whether a client knows that it has a volume.
+    #[must_use]
+    pub fn is_confirmed(&self, volume: &str, client: u16) -> bool {
+        let found = self.find(volume, Kind::Volume).ok().and_then(|id| self.attachments.get(&(id, client)));
+        found.is_some_and(|attachment| self.behind(attachment.since, &[client]).is_none())
+    }
+
+    /// Takes back what a configuration gave to clients that have not taken it over.
+    pub(crate) fn forget(&mut self, generation: u64) {
+        let mut table = self.attachments.clone();
+        table.retain(|(_, client), one| {
+            one.since != generation || self.behind(generation, &[*client]).is_none()
+        });
+        self.take_over(table);
+        self.changed();
     }
 }
 
