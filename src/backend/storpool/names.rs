@@ -25,6 +25,9 @@ pub(super) const DATA: &str = "fl-data";
 pub(super) const USE: &str = "fl-use";
 /// On a snapshot that outlives a deleted volume for a while: what that was called. It is none that CSI knows of.
 pub(super) const GONE: &str = "fl-gone";
+/// On a snapshot that is only there while a copy is made in another template: whose cluster's it is. It is none that CSI
+/// knows of.
+pub(super) const ASIDE: &str = "fl-aside";
 const CLAIM: &str = "fl-pvc";
 const NAMESPACE: &str = "fl-ns";
 
@@ -94,6 +97,14 @@ impl Prefix {
     /// The name of the snapshot that outlives the volume of this global id.
     pub(super) fn remains(&self, global_id: &str) -> String {
         format!("{self}gone--{global_id}")
+    }
+
+    /// The name of the snapshot by way of which the volume that CSI calls so is copied from another one.
+    ///
+    /// # Errors
+    /// As for a volume.
+    pub(super) fn aside(&self, csi: &str) -> Result<String> {
+        Ok(format!("{self}aside--{}", local(csi)?))
     }
 
     /// The CSI name of an object of ours.

@@ -154,6 +154,9 @@ impl Cloud {
         if let Some(found) = self.find_group(&id).await? {
             return self.same_group(order, found).map_err(told);
         }
+        if self.client.is_everywhere() {
+            self.check_together(&volumes).await.map_err(told)?;
+        }
         let mut plan = Vec::new();
         for (place, volume) in volumes.iter().enumerate() {
             let mut tags = names::owned(&self.config.cluster, &order.name)?;
@@ -179,6 +182,29 @@ impl Cloud {
             }
         }
         Err(told(Error::busy("others cut and delete it at the same time")))
+    }
+
+    /// Refuses volumes that are in several clusters: nothing tells whether these can be cut at one moment.
+    async fn check_together(&self, volumes: &BTreeSet<&NativeId>) -> Result<()> {
+        let mut clusters = BTreeMap::new();
+        for volume in volumes {
+            clusters.insert(self.client.volume(volume.as_str()).await?.cluster_id, volume.as_str());
+        }
+        match clusters.len() {
+            0 | 1 => Ok(()),
+            _ => {
+                let told: Vec<_> = clusters
+                    .iter()
+                    .map(|(cluster, volume)| format!("{volume} in {}", cluster.as_deref().unwrap_or("none")))
+                    .collect();
+                let text = format!(
+                    "a group snapshot is of volumes in one StorPool cluster, and these are in several: {}; a volume moves \
+                     to a cluster when a node there gets it",
+                    told.join(", ")
+                );
+                Err(Error::precondition(text))
+            }
+        }
     }
 
     fn same_group(&self, order: &GroupOrder, found: GroupSnapshot) -> Result<GroupSnapshot> {

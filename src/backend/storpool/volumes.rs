@@ -5,11 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Cloud;
+use super::aside::Aside;
 use super::client::{Failure, Name, Retry, SnapshotOrder, VolumeOrder as ApiOrder};
 use super::config::SIZES;
 use super::model;
 use super::names::{self, reference};
 use super::parameters::Class;
+use super::quota::{Confirmed, Tries};
 use crate::backend::{Expanded, Listing, Page, VolumeOrder, paging};
 use crate::error::{Error, Kind, Outcome, Result};
 use crate::flight::phase;
@@ -30,44 +32,85 @@ impl Cloud {
         let class = Class::read(&order.parameters, &order.mutable)?;
         let name = self.config.prefix.volume(&order.name)?;
         let told = |error: Error| error.with("volume", &name);
-        if let Some(found) = self.find(&name).await.map_err(told)? {
-            return self.same(order, &found).map_err(told);
+        // One after the other, where each has to know what the others took.
+        let _making = if self.is_limited() { Some(self.making.lock().await) } else { None };
+        let made = match self.find(&name).await {
+            Ok(Some(found)) => self.same(order, &found),
+            Ok(None) => self.make(order, class, &name).await,
+            Err(error) => return Err(told(error)),
+        };
+        let is_known = made.as_ref().map_or_else(|error| error.outcome() == Outcome::Refused, |_| true);
+        if is_known && matches!(order.source, Some(Source::Volume(_))) {
+            self.clear_aside(&self.config.prefix.aside(&order.name)?).await.map_err(told)?;
         }
-        let plan = self.plan(order, class, &name).await?;
-        self.admit(1, plan.size).await?;
+        made.map_err(told)
+    }
+
+    /// Makes it within the operator's limits, whatever others make at the same time.
+    async fn make(&self, order: &VolumeOrder, class: Class, name: &str) -> Result<Volume> {
+        let (plan, aside) = self.plan(order, class, name).await?;
+        let mut tries = Tries::default();
+        loop {
+            let before = self.admit(1, plan.size).await?;
+            let found = self.make_one(&plan, aside.as_ref()).await?;
+            let volume = self.same(order, &found)?;
+            match self.confirm(name, &before).await? {
+                Confirmed::Yes => return Ok(volume),
+                Confirmed::Never(error) => {
+                    self.erase(name).await?;
+                    return Err(error);
+                }
+                Confirmed::Later(error) => {
+                    self.erase(name).await?;
+                    tries.pause(error).await?;
+                }
+            }
+        }
+    }
+
+    /// Makes it, or finds the one of this name that somebody made meanwhile.
+    async fn make_one(&self, plan: &ApiOrder, aside: Option<&Aside>) -> Result<model::Volume> {
         phase("create the volume");
+        let name = &plan.name;
         let mut retry = Retry::default();
-        let mut rounds = 0;
-        let made = loop {
+        for _ in 0..ROUNDS {
+            if let Some(aside) = aside {
+                self.prepare(aside).await.map_err(|error| retry.worse(error))?;
+            }
             let mut taken = false;
-            match self.client.create_volume(&plan).await {
+            match self.client.create_volume(plan).await {
                 Ok(()) => {}
                 Err(failure) if failure.is(&Name::Exists) => taken = true,
+                // StorPool removed it by itself meanwhile.
+                Err(failure) if failure.is(&Name::Missing) && self.is_gone(aside).await? => {}
                 Err(failure) if failure.is(&Name::Missing) => {
-                    return Err(told(self.no_template(&plan, retry.judge(failure)).await));
+                    let error = retry.judge(failure);
+                    let Some(template) = plan.policy.get("template").and_then(|name| name.as_str()) else {
+                        return Err(error);
+                    };
+                    return Err(self.no_template(template, plan.cluster.as_deref(), error).await);
                 }
-                Err(failure) => retry.again(failure).await.map_err(told)?,
+                Err(failure) => retry.again(failure).await?,
             }
-            if let Some(found) = self.find(&name).await.map_err(told)? {
-                break found;
+            if let Some(found) = self.find(name).await? {
+                return match taken && self.is_limited() {
+                    // Whoever made it may have to take it back.
+                    true => Err(Error::busy("another controller makes it at the same time")),
+                    false => Ok(found),
+                };
             }
-            if taken && self.find_snapshot(&name).await.map_err(told)?.is_some() {
-                return Err(told(clash("a snapshot")));
+            if taken && self.find_snapshot(name).await?.is_some() {
+                return Err(clash("a snapshot"));
             }
             // It was there, and somebody has deleted it.
-            rounds += 1;
-            if rounds > ROUNDS {
-                return Err(told(Error::busy("others make and delete it at the same time")));
-            }
-        };
-        let volume = self.same(order, &made).map_err(told)?;
-        match self.confirm(&name).await {
-            Err(error) if error.kind() == Kind::ResourceExhausted => {
-                self.erase(&name).await?;
-                Err(told(error))
-            }
-            Err(error) => Err(told(error)),
-            Ok(()) => Ok(volume),
+        }
+        Err(Error::busy("others make and delete it at the same time"))
+    }
+
+    async fn is_gone(&self, aside: Option<&Aside>) -> Result<bool> {
+        match aside {
+            Some(aside) => Ok(self.find_snapshot(&aside.name).await?.is_none()),
+            None => Ok(false),
         }
     }
 
@@ -86,8 +129,9 @@ impl Cloud {
             return Err(Error::refused(
                 Kind::AlreadyExists,
                 format!(
-                    "a volume of that name is there, and it is not this driver's for the cluster {:?} (tag {}): it is not \
-                     touched; rename it, or choose another \"namePrefix\"",
+                    "a volume of that name is there, and it is not this driver's for the cluster {0:?}: it is not touched; \
+                     rename it, or choose another \"namePrefix\", or, to have it used with what is on it, give it the tag \
+                     {1}={0}",
                     self.config.cluster,
                     names::CLUSTER
                 ),
@@ -100,23 +144,35 @@ impl Cloud {
     }
 
     /// What to ask for.
-    async fn plan(&self, order: &VolumeOrder, class: Class, name: &str) -> Result<ApiOrder> {
+    async fn plan(&self, order: &VolumeOrder, class: Class, name: &str) -> Result<(ApiOrder, Option<Aside>)> {
         let (mut parent, mut base, mut floor) = (None, None, None);
+        // A copy is made where its source is.
+        let (mut cluster, mut aside) = (None, None);
+        let template = class.template.or_else(|| self.config.template.clone());
         match &order.source {
             None => {}
             Some(Source::Snapshot(id)) => {
                 let snapshot = self.client.snapshot(id.as_str()).await?;
-                (parent, floor) = (Some(id.to_string()), Some(snapshot.size));
+                (parent, floor, cluster) = (Some(id.to_string()), Some(snapshot.size), snapshot.cluster_id);
             }
             Some(Source::Volume(id)) => {
                 let volume = self.client.volume(id.as_str()).await?;
-                (base, floor) = (Some(id.to_string()), Some(volume.size));
+                match template.as_ref().filter(|template| **template != volume.template_name) {
+                    None => base = Some(id.to_string()),
+                    Some(template) => {
+                        let snapshot = self.config.prefix.aside(&order.name)?;
+                        parent = Some(snapshot.clone());
+                        aside = Some(Aside::new(snapshot, id.as_str(), &volume, template));
+                    }
+                }
+                (floor, cluster) = (Some(volume.size), volume.cluster_id);
             }
         }
         let size = order.size.choose(SIZES, floor.map(Bytes::new))?;
         let mut policy = class.policy;
-        let template = class.template.or_else(|| self.config.template.clone());
         match template {
+            // The snapshot has it, and the copy inherits it.
+            Some(_) if aside.is_some() => {}
             Some(template) => {
                 policy.insert("template".to_owned(), json!(template));
             }
@@ -140,14 +196,14 @@ impl Cloud {
         }
         tags.extend(class.tags);
         names::add_owner(&mut tags, name, &order.owner);
-        Ok(ApiOrder { name: name.to_owned(), size: size.get(), parent, base, policy, tags })
+        let plan = ApiOrder { name: name.to_owned(), size: size.get(), parent, base, cluster, policy, tags };
+        Ok((plan, aside))
     }
 
     /// Something that a new volume needs is not there: its source was, so it is the template, unless that went meanwhile.
-    async fn no_template(&self, plan: &ApiOrder, error: Error) -> Error {
-        let Some(template) = plan.policy.get("template").and_then(|name| name.as_str()) else { return error };
-        let Ok(known) = self.client.templates().await else { return error };
-        let names: Vec<_> = known.iter().map(|template| template.name.as_str()).collect();
+    pub(super) async fn no_template(&self, template: &str, cluster: Option<&str>, error: Error) -> Error {
+        let Ok(known) = self.client.templates(cluster).await else { return error };
+        let names: Vec<_> = known.iter().map(|known| known.name.as_str()).collect();
         if names.contains(&template) {
             return error;
         }
@@ -229,7 +285,7 @@ impl Cloud {
             return error;
         };
         let holders: Vec<_> =
-            table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.told(one.client)).collect();
+            table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.told(&one.seat())).collect();
         error.and(format!("it is attached to {}: detach it first", holders.join(", ")))
     }
 
@@ -333,7 +389,7 @@ impl Cloud {
     /// # Errors
     /// `Internal` for what the house cannot hold.
     pub(super) fn volume(&self, volume: &model::Volume, table: &[model::Attachment]) -> Result<Volume> {
-        let holders = table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.of(one.client));
+        let holders = table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.of(&one.seat()));
         Ok(Volume {
             id: names::id(&volume.name)?,
             name: self.config.prefix.csi_name(&volume.name, &volume.tags),

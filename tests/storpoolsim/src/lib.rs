@@ -209,7 +209,6 @@ impl Sim {
     ///
     /// # Panics
     /// Where there is none of this id.
-    #[must_use]
     pub fn neighbour(&self, cluster_id: &str) -> MutexGuard<'_, Cluster> {
         let found = self.shared.others.iter().find(|one| locked(one).config.cluster_id == cluster_id);
         #[allow(clippy::expect_used, reason = "a test that asks for it has not made it")]

@@ -4,7 +4,7 @@
 //! soon as that one is answered. A call does all or nothing, so one that is refused is taken apart until the
 //! bad order fails alone. A client that does not answer holds up its own orders, and the others only for a moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,12 +46,12 @@ struct State {
     slow: BTreeSet<u16>,
 }
 
-/// Collects orders and sends them.
+/// Those who collect orders, one for the clients of each cluster.
 pub(super) struct Batches {
     client: Arc<Client>,
     timeout: Duration,
     crowd: Crowd,
-    state: Mutex<State>,
+    clusters: Mutex<BTreeMap<Option<String>, Arc<Collector>>>,
 }
 
 impl std::fmt::Debug for Batches {
@@ -62,15 +62,44 @@ impl std::fmt::Debug for Batches {
 
 impl Batches {
     /// Sends orders with this client, which waits so long for a cluster's clients.
-    pub(super) fn new(client: Arc<Client>, timeout: Duration, crowd: &Crowd) -> Arc<Self> {
-        Arc::new(Self { client, timeout, crowd: crowd.clone(), state: Mutex::default() })
+    pub(super) fn new(client: Arc<Client>, timeout: Duration, crowd: &Crowd) -> Self {
+        Self { client, timeout, crowd: crowd.clone(), clusters: Mutex::default() }
     }
 
-    /// Has an order carried out.
+    /// Has an order about a client of this cluster carried out.
     ///
     /// # Errors
     /// Why it was not.
-    pub(super) async fn carry_out(self: &Arc<Self>, entry: Entry) -> Result<(), Undone> {
+    pub(super) async fn carry_out(&self, cluster: Option<&str>, entry: Entry) -> Result<(), Undone> {
+        let cluster = cluster.map(str::to_owned);
+        let collector = {
+            let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || {
+                Arc::new(Collector {
+                    client: Arc::clone(&self.client),
+                    cluster: cluster.clone(),
+                    timeout: self.timeout,
+                    crowd: self.crowd.clone(),
+                    state: Mutex::default(),
+                })
+            };
+            Arc::clone(clusters.entry(cluster.clone()).or_insert_with(new))
+        };
+        collector.carry_out(entry).await
+    }
+}
+
+/// Collects a cluster's orders and sends them.
+struct Collector {
+    client: Arc<Client>,
+    cluster: Option<String>,
+    timeout: Duration,
+    crowd: Crowd,
+    state: Mutex<State>,
+}
+
+impl Collector {
+    async fn carry_out(self: &Arc<Self>, entry: Entry) -> Result<(), Undone> {
         let (tell, told) = oneshot::channel();
         self.lock().waiting.push(Waiting { entry, tell });
         self.pump();
@@ -163,7 +192,7 @@ impl Batches {
     async fn reassign(&self, entries: &[Entry], timeout: Duration) -> Result<(), Undone> {
         let mut retry = Retry::default();
         loop {
-            match self.client.reassign(entries, timeout).await {
+            match self.client.reassign(self.cluster.as_deref(), entries, timeout).await {
                 Ok(()) => return Ok(()),
                 Err(Failure::Refused(refusal)) if !refusal.transient => return Err(Undone::Refused(refusal)),
                 Err(failure) => retry.again(failure).await.map_err(Undone::Failed)?,

@@ -58,7 +58,7 @@ fn parse<'a>(all: &[&mut Cluster], path: &'a [String]) -> Result<Path<'a>> {
             Some(id) => cluster.config.cluster_id == id,
             None => cluster.config.cluster_name == *to,
         };
-        let found = all.iter().position(|cluster| is(cluster));
+        let found = all.iter().position(is);
         let reached = found.filter(|at| *at == 0 || all[*at].config.status != Status::CutOff);
         at = reached.ok_or_else(|| Refusal::multi_cluster(format!("Cluster '{to}' cannot be reached")))?;
         call = rest;
