@@ -9,6 +9,7 @@ pub mod client;
 mod conf;
 pub mod config;
 mod connector;
+mod create;
 mod health;
 pub mod model;
 mod names;

@@ -81,7 +81,7 @@ impl Cloud {
     /// As [`crate::backend::Backend::delete_snapshot`].
     pub(super) async fn delete_snapshot(&self, id: &str) -> Result<()> {
         let Some(found) = self.find_snapshot(id).await? else { return Ok(()) };
-        if let Some(group) = found.tags.get(names::GROUP) {
+        if let Some(group) = self.config.prefix.group_of(&found.name, &found.tags) {
             let text = format!("it is a member of the group snapshot {group}: delete that");
             return Err(Error::invalid(text).with("snapshot", id));
         }
@@ -161,7 +161,7 @@ impl Cloud {
         for (place, volume) in volumes.iter().enumerate() {
             let mut tags = names::owned(&self.config.cluster, &order.name)?;
             tags.insert(names::SOURCE.to_owned(), format!("v:{volume}"));
-            tags.insert(names::GROUP.to_owned(), id.clone());
+            tags.insert(names::GROUP.to_owned(), place.to_string());
             let name = self.config.prefix.member(&id, place);
             plan.push(ApiOrder { volume: volume.to_string(), name, tags, delete_after: None });
         }
@@ -224,7 +224,8 @@ impl Cloud {
         let members: Vec<_> = all
             .iter()
             .filter(|found| {
-                self.is_ours(&found.tags) && found.tags.get(names::GROUP).is_some_and(|of| of == id)
+                let group = self.config.prefix.group_of(&found.name, &found.tags);
+                self.is_ours(&found.tags) && group.as_deref() == Some(id)
             })
             .collect();
         let Some(first) = members.first() else { return Ok(None) };
@@ -250,13 +251,12 @@ impl Cloud {
     /// As [`crate::backend::Backend::delete_group`].
     pub(super) async fn delete_group(&self, id: &str, members: &[NativeId]) -> Result<()> {
         let all = self.client.snapshots().await?;
-        let there: BTreeMap<NativeId, Option<&String>> = all
-            .iter()
-            .map(|found| Ok((names::id(&found.name)?, found.tags.get(names::GROUP))))
-            .collect::<Result<_>>()?;
+        let group_of = |found: &model::Snapshot| self.config.prefix.group_of(&found.name, &found.tags);
+        let there: BTreeMap<NativeId, Option<String>> =
+            all.iter().map(|found| Ok((names::id(&found.name)?, group_of(found)))).collect::<Result<_>>()?;
         let of_group: BTreeSet<_> = there
             .iter()
-            .filter(|(_, group)| group.is_some_and(|group| group == id))
+            .filter(|(_, group)| group.as_deref() == Some(id))
             .map(|(member, _)| member)
             .collect();
         let others = |text: String| Err(Error::invalid(text).with("group", id));
@@ -285,7 +285,8 @@ impl Cloud {
             Some(volume) => volume.parse()?,
             None => names::id(&found.on_volume)?,
         };
-        let group = found.tags.get(names::GROUP).map(|group| group.parse()).transpose()?;
+        let group = self.config.prefix.group_of(&found.name, &found.tags);
+        let group = group.map(|group| group.parse()).transpose()?;
         // A member's tags have the group's name.
         let name = match &group {
             Some(_) => self.config.prefix.csi_name(&found.name, &model::Tags::new()),

@@ -82,8 +82,9 @@ pub struct Config {
     pub status: Status,
     /// The error of a cluster that does nothing. No source tells.
     pub idle: &'static str,
-    /// Bytes that a name has room for together with its tags (KB, "Volumes").
-    pub room: usize,
+    /// Bytes that a name may have together with its tags; `None`: any number. The vendor's page on volumes says 200, and no
+    /// source whether that is checked.
+    pub room: Option<usize>,
     /// What comes of waiting in vain.
     pub late: Late,
     /// Its templates.
@@ -110,7 +111,7 @@ impl Default for Config {
             unauthorized: (401, "invalidAuth"),
             status: Status::Running,
             idle: "notOperational",
-            room: 200,
+            room: None,
             late: Late::Error("timeout"),
             templates: vec![Template::new("nvme", 1 << 44), Template::new("hybrid", 1 << 46)],
             timings: Timings::default(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::backend::AttachOrder;
 use crate::backend::storpool::model::{Attachment, Rights, Tags, Volume};
-use crate::backend::storpool::names::{DATA, USE};
+use crate::backend::storpool::names::{DATA, USE, make_room};
 use crate::backend::storpool::nodes::{Nodes, Seat};
 use crate::error::{Error, Result};
 use crate::volume::{AccessMode, Use};
@@ -72,7 +72,11 @@ pub(super) fn to_note(order: &AttachOrder, volume: &Volume, seat: &Seat, table: 
     if order.access.is_block() && wanted.writes() && !volume.tags.contains_key(DATA) {
         tags.insert(DATA.to_owned(), "1".to_owned());
     }
-    if tags.is_empty() { Value::Null } else { json!({ "tags": tags }) }
+    if tags.is_empty() {
+        return Value::Null;
+    }
+    make_room(&volume.name, &volume.tags, &mut tags);
+    json!({ "tags": tags })
 }
 
 /// Whether the order differs from how the client has the volume already.

@@ -100,11 +100,50 @@ async fn what_does_not_fit_into_tags_is_told() {
     assert_eq!((kind, outcome), (Kind::InvalidArgument, Outcome::Refused), "{text}");
     assert!(text.contains("\"tier\"") && text.contains("127"), "{text}");
     // Each of them fits, and all together do not.
-    world.sim.cluster().config.room = 40;
+    world.sim.cluster().config.room = Some(40);
     let (kind, outcome, text) = told(world.create("v").await);
     assert_eq!((kind, outcome), (Kind::InvalidArgument, Outcome::Refused), "{text}");
     assert!(text.contains("too long") && text.contains("volume=csi--v"), "{text}");
     assert!(world.volumes().is_empty());
+}
+
+/// The names that Kubernetes makes.
+#[tokio::test]
+async fn names_and_tags_of_kubernetes_fit_into_the_room_that_the_vendor_tells() {
+    let world = world().await;
+    world.sim.cluster().config.room = Some(200);
+    let uuid = "3f0c4b0e-9d2c-4b7e-8a55-0d1f3c1b2a99";
+    let owner = crate::volume::Owner {
+        claim: Some("data-postgres-cluster-0".into()),
+        namespace: Some("production".into()),
+        volume: None,
+    };
+    let made = world.backend.create(&VolumeOrder { owner, ..order(&format!("pvc-{uuid}")) }).await.unwrap();
+    let tags = || {
+        let cluster = world.sim.cluster();
+        cluster.get(made.id.as_str(), storpoolsim::state::Kind::Volume).unwrap().tags.clone()
+    };
+    assert!(tags().contains_key("fl-pvc"), "{:?}", tags());
+    for client in 1..=4 {
+        let mut wanted =
+            crate::backend::AttachOrder { readonly: true, ..super::world::attach(&made.id, client) };
+        wanted.access.mode = crate::volume::AccessMode::MultiNodeReaderOnly;
+        world.backend.attach(&wanted).await.unwrap();
+    }
+    assert_eq!(world.holders()[made.id.as_str()], [1, 2, 3, 4]);
+    let name = format!("snapshot-{uuid}");
+    let cut = SnapshotOrder { name, volume: made.id.clone(), parameters: Parameters::default() };
+    world.backend.create_snapshot(&cut).await.unwrap();
+    let (name, volumes) = (format!("groupsnapshot-{uuid}"), vec![made.id.clone()]);
+    let group = crate::backend::GroupOrder { name, volumes, parameters: Parameters::default() };
+    let group = world.backend.create_group(&group).await.unwrap();
+    assert_eq!(world.backend.get_group(&group.id).await.unwrap(), group);
+    let copied = VolumeOrder {
+        source: Some(crate::volume::Source::Volume(made.id.clone())),
+        parameters: parameters(&[("template", "hybrid")]),
+        ..order("pvc-4f0c4b0e-9d2c-4b7e-8a55-0d1f3c1b2a99")
+    };
+    world.backend.create(&copied).await.unwrap();
 }
 
 #[tokio::test]

@@ -44,7 +44,8 @@ pub(super) fn check_tags(tags: &Tags) -> Result<()> {
 }
 
 /// Refuses a name that has no room beside its tags.
-pub(super) fn check_room(name: &str, tags: &Tags, room: usize) -> Result<()> {
+pub(super) fn check_room(name: &str, tags: &Tags, room: Option<usize>) -> Result<()> {
+    let room = room.unwrap_or(usize::MAX);
     let length = name.len() + tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
     match length <= room {
         true => Ok(()),
