@@ -174,7 +174,8 @@ fn placed(config: &Config, name: &BackendName, settings: &FileConfig) -> FileCon
 }
 
 fn placed_storpool(config: &Config, name: &BackendName, settings: &StorpoolConfig) -> StorpoolConfig {
-    StorpoolConfig { reach: place(config, name, &settings.reach), ..settings.clone() }
+    let reach = place(config, name, &settings.reach);
+    StorpoolConfig { reach, host: Some(config.node.name.clone()), ..settings.clone() }
 }
 
 fn opener(config: &Config, name: &BackendName, settings: &BackendConfig, metrics: &Arc<Metrics>) -> Opener {

@@ -3,11 +3,13 @@
 //! Nothing is kept here that must last: names and tags in StorPool say which volume is whose (see `names`), and what is
 //! attached is what the cluster lists. Names are unique there, so to make something twice makes it once.
 
+mod aside;
 mod attach;
 pub mod client;
 mod conf;
 pub mod config;
 mod connector;
+mod create;
 mod health;
 pub mod model;
 mod names;
@@ -25,7 +27,7 @@ use async_trait::async_trait;
 
 pub use config::StorpoolConfig;
 pub use connector::StorpoolConnector;
-pub use nodes::IDENTITY;
+pub use nodes::{IDENTITY, Seat};
 
 use crate::backend::turns::Turns;
 use crate::backend::{
@@ -55,6 +57,8 @@ struct Cloud {
     nodes: Nodes,
     /// One piece of work at a time for each volume, snapshot and group: a delete that began before a create ends before it.
     turns: Turns,
+    /// Held while a volume is made that counts against the operator's limits.
+    making: tokio::sync::Mutex<()>,
 }
 
 impl Cloud {
@@ -79,13 +83,10 @@ impl StorpoolBackend {
     /// What is wrong with the settings, or why the cluster cannot be used now.
     pub async fn open(name: &str, config: StorpoolConfig, metrics: Arc<Metrics>) -> Result<Self> {
         let client = Arc::new(Client::open(name, &config, metrics)?);
-        let cloud = Cloud {
-            attacher: Attacher::new(&client, &config),
-            client,
-            config,
-            nodes: Nodes::default(),
-            turns: Turns::default(),
-        };
+        let nodes = Nodes::new(client.is_everywhere(), client.cluster());
+        let attacher = Attacher::new(&client, &config);
+        let (turns, making) = (Turns::default(), tokio::sync::Mutex::default());
+        let cloud = Cloud { attacher, client, config, nodes, turns, making };
         let backend = Self { cloud };
         backend.ready().await?;
         Ok(backend)
@@ -111,11 +112,14 @@ impl Backend for StorpoolBackend {
     /// One request. A token that was replaced is taken over before it.
     async fn ready(&self) -> Result<()> {
         self.cloud.client.refresh()?;
-        let services = self.cloud.client.services().await?;
-        match services.cluster_status.as_str() {
-            "running" => Ok(()),
-            status => {
-                let text = format!("the cluster is {status}: see \"storpool service list\"");
+        let services = self.cloud.client.services(None).await?;
+        match services.is_running() {
+            true => Ok(()),
+            false => {
+                let status = &services.cluster_status;
+                let text = format!(
+                    "the cluster is {status}: wait for the end of the maintenance, or see \"storpool service list\""
+                );
                 Err(Error::unknown(Kind::Unavailable, text))
             }
         }

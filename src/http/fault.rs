@@ -61,6 +61,10 @@ pub(super) fn classify(error: reqwest::Error, url: &Url, trust: &Trust) -> Lost 
             rustls::Error::InvalidCertificate(why) => {
                 format!("the certificate of {host}{port} is refused: {why}")
             }
+            // What came first was no TLS at all.
+            rustls::Error::InvalidMessage(_) => format!(
+                "{host}{port} does not speak TLS: write http instead of https, or the port at which it does"
+            ),
             other => format!("TLS with {host}{port} failed: {other}"),
         };
         return Lost { error: unavailable(text), sent: !error.is_connect(), hopeless: true };
@@ -75,7 +79,11 @@ pub(super) fn classify(error: reqwest::Error, url: &Url, trust: &Trust) -> Lost 
         let text = format!("cannot {what} {host}{port}: {why}");
         return Lost { error: unavailable(text), sent: false, hopeless: false };
     }
-    let text = format!("the connection to {host}{port} broke before the answer was complete");
+    let other = url.scheme() == "http" && find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse);
+    let text = match other {
+        true => format!("{host}{port} does not answer in HTTP: write https instead of http if it speaks TLS"),
+        false => format!("the connection to {host}{port} broke before the answer was complete"),
+    };
     Lost::sent(unavailable(text).caused_by(error))
 }
 

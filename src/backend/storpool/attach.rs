@@ -29,7 +29,7 @@ use super::client::{Client, Entry, LATELY, Take};
 use super::config::StorpoolConfig;
 use super::model::{self, Volume};
 use super::names;
-use super::nodes;
+use super::nodes::{self, Seat};
 use super::volumes::{content, new_era, quoted};
 use crate::backend::{AttachOrder, DetachOrder};
 use crate::error::{Error, Kind, Outcome, Result};
@@ -52,7 +52,7 @@ const OPEN_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Attacher {
     client: Arc<Client>,
-    batches: Arc<Batches>,
+    batches: Batches,
     table: Asker<Vec<model::Attachment>>,
     volumes: Asker<Vec<Volume>>,
     room: Room,
@@ -141,17 +141,21 @@ struct Plan {
 /// A volume and a client.
 struct Job<'a> {
     id: &'a str,
-    client: u16,
+    seat: &'a Seat,
     node: &'a NodeId,
 }
 
 impl Job<'_> {
     fn told(&self, error: Error) -> Error {
-        error.with("volume", self.id).with("node", self.node.name()).with("client", self.client)
+        error.with("volume", self.id).with("node", self.node.name()).with("client", self.seat)
     }
 
     fn entry(&self, take: Take) -> Entry {
-        Entry { volume: self.id.to_owned(), client: self.client, take }
+        Entry { volume: self.id.to_owned(), client: self.seat.client, take }
+    }
+
+    fn cluster(&self) -> Option<&str> {
+        self.seat.cluster.as_deref()
     }
 }
 
@@ -162,8 +166,8 @@ impl Cloud {
     /// As [`crate::backend::Backend::attach`].
     pub(super) async fn attach(&self, order: &AttachOrder) -> Result<Attachment> {
         let id = order.volume.as_str();
-        let client = self.nodes.learn(&order.node).map_err(|error| error.with("volume", id))?;
-        let job = Job { id, client, node: &order.node };
+        let seat = self.nodes.learn(&order.node).map_err(|error| error.with("volume", id))?;
+        let job = Job { id, seat: &seat, node: &order.node };
         let _member = self.attacher.crowd.join();
         let _turn = self.turns.take(id).await;
         for tries in 1..=TRIES {
@@ -202,8 +206,7 @@ impl Cloud {
     fn judge(&self, order: &AttachOrder, job: &Job<'_>, look: Look) -> Result<Plan> {
         let Look { volume, table: (began, table) } = look;
         let of_volume: Vec<_> = table.iter().filter(|one| volume.is_in(one)).collect();
-        let (mine, others): (Vec<_>, Vec<_>) =
-            of_volume.into_iter().partition(|one| one.client == job.client);
+        let (mine, others): (Vec<_>, Vec<_>) = of_volume.into_iter().partition(|one| one.is_at(job.seat));
         if let Some(mine) = mine.first()
             && uses::differs(order, &volume, mine)
         {
@@ -211,12 +214,12 @@ impl Cloud {
                 "the node has it already, and not as it is wanted now (mode, read-only): detach it first";
             return Err(Error::refused(Kind::AlreadyExists, text));
         }
-        uses::may_share(order, &volume, &others, &self.nodes)?;
+        uses::may_share(order, &volume, job.seat, &others, &self.nodes)?;
         let place = match mine.is_empty() {
-            true => Some(self.attacher.room.take(self, job.client, &volume, began, &table)?),
+            true => Some(self.attacher.room.take(self, job.seat, &volume, began, &table)?),
             false => None,
         };
-        let notes = uses::to_note(order, &volume, job.client, &table);
+        let notes = uses::to_note(order, &volume, job.seat, &table);
         let (has, shared) = (!mine.is_empty(), !others.is_empty());
         Ok(Plan { volume, has, shared, notes, _place: place })
     }
@@ -231,8 +234,8 @@ impl Cloud {
         }
         phase("attach");
         let rights = uses::rights(uses::ordered(order));
-        let given = self.attacher.batches.carry_out(job.entry(Take::Give(rights)), near).await;
-        let answered = match given {
+        let given = job.entry(Take::Give(rights));
+        let answered = match self.attacher.batches.carry_out(job.cluster(), given, near).await {
             Ok(answered) => answered,
             Err(undone) => return Err(self.why(job, undone).await),
         };
@@ -241,20 +244,21 @@ impl Cloud {
         let volume = &plan.volume;
         let (_, table) = self.attacher.table(answered).await?;
         let (mine, rivals): (Vec<_>, Vec<_>) =
-            table.iter().filter(|one| volume.is_in(one)).partition(|one| one.client == job.client);
+            table.iter().filter(|one| volume.is_in(one)).partition(|one| one.is_at(job.seat));
         let fresh = match rivals.is_empty() {
             true => None,
             // What they are allowed was noted meanwhile.
             false => Some(self.client.volume(job.id).await?),
         };
         if let Some(fresh) = &fresh
-            && uses::may_share(order, fresh, &rivals, &self.nodes).is_err()
+            && uses::may_share(order, fresh, job.seat, &rivals, &self.nodes).is_err()
         {
             if plan.has {
                 let text = "another node got it too, meanwhile: detach it from one of them";
                 return Err(Error::unknown(Kind::FailedPrecondition, text));
             }
-            let back = self.attacher.batches.carry_out(job.entry(Take::Away { force: false }), near).await;
+            let away = job.entry(Take::Away { force: false });
+            let back = self.attacher.batches.carry_out(job.cluster(), away, near).await;
             return match back {
                 Ok(_) => Ok(None),
                 Err(undone) => Err(self.why(job, undone).await),
@@ -279,7 +283,7 @@ impl Cloud {
             Undone::Refused(refusal) if refusal.is_stranger() => {
                 let text = format!(
                     "the cluster has no client {}: does storpool_block run on the node, with this number?",
-                    job.client
+                    job.seat
                 );
                 return Error::not_found(text);
             }
@@ -288,11 +292,11 @@ impl Cloud {
         if error.outcome() == Outcome::Refused {
             return error;
         }
-        let services = match self.client.services().await {
+        let services = match self.client.services(job.cluster()).await {
             Ok(services) => services,
             Err(_) => return error,
         };
-        match services.clients.get(&job.client.to_string()) {
+        match services.clients.get(&job.seat.client.to_string()) {
             None => error.and("the cluster does not list this client"),
             Some(client) if client.status != "running" => error
                 .and(format!("the client is {}: start storpool_block on the node", client.status))
@@ -321,9 +325,9 @@ impl Cloud {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         };
-        let holders = table.iter().filter(|one| volume.is_in(one)).map(|one| one.client);
+        let holders = table.iter().filter(|one| volume.is_in(one)).map(model::Attachment::seat);
         let holders: Vec<_> =
-            holders.filter(|client| wanted.is_none_or(|wanted| wanted == *client)).collect();
+            holders.filter(|seat| wanted.as_ref().is_none_or(|wanted| wanted == seat)).collect();
         if holders.is_empty() {
             return Ok(());
         }
@@ -332,9 +336,9 @@ impl Cloud {
             self.update(id, new_era()?).await.map_err(|error| error.with("volume", id))?;
         }
         phase("detach");
-        for client in holders {
-            let node = self.nodes.of(client)?;
-            let job = Job { id, client, node: &node };
+        for seat in holders {
+            let node = self.nodes.of(&seat)?;
+            let job = Job { id, seat: &seat, node: &node };
             let near = near.take().unwrap_or_else(|| self.attacher.crowd.near());
             self.take_away(&job, order.fence.is_some(), near).await.map_err(|error| job.told(error))?;
         }
@@ -344,7 +348,8 @@ impl Cloud {
     async fn take_away(&self, job: &Job<'_>, force: bool, mut near: Near) -> Result<()> {
         let mut tries = 0;
         loop {
-            let taken = self.attacher.batches.carry_out(job.entry(Take::Away { force }), near).await;
+            let away = job.entry(Take::Away { force });
+            let taken = self.attacher.batches.carry_out(job.cluster(), away, near).await;
             let undone = match taken {
                 Ok(_) => return Ok(()),
                 Err(undone) => undone,
@@ -357,7 +362,7 @@ impl Cloud {
                     if tries >= OPEN_TRIES {
                         let text = format!(
                             "{} still has it open: unstage it there, or prove that the node is off (fencing)",
-                            self.nodes.told(job.client)
+                            self.nodes.told(job.seat)
                         );
                         return Err(Error::busy(text));
                     }
@@ -377,7 +382,7 @@ impl Cloud {
         let is_it =
             |one: &model::Attachment| one.volume == reference || one.global_id.as_deref() == Some(job.id);
         match self.attacher.table(Instant::now()).await {
-            Ok((_, table)) => table.iter().any(|one| one.client == job.client && is_it(one)),
+            Ok((_, table)) => table.iter().any(|one| one.is_at(job.seat) && is_it(one)),
             Err(_) => true,
         }
     }
@@ -388,7 +393,7 @@ fn told(job: &Job<'_>, volume: &Volume, order: &AttachOrder) -> Attachment {
     let era = volume.tags.get(names::ERA).map_or("", String::as_str);
     let raw = order.access.is_block() && uses::ordered(order).writes();
     Attachment {
-        nonce: format!("{}-{era}", job.client),
+        nonce: format!("{}-{era}", job.seat),
         size: Bytes::new(volume.size),
         content: if raw { crate::volume::Content::Data } else { content(volume) },
         readonly: uses::rights(uses::ordered(order)) == model::Rights::Ro,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -40,6 +41,9 @@ const WRITE: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 3;
 /// The pause after all addresses were tried once; it doubles.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long an address has to answer a read as long as there are others that were not asked yet: one that takes
+/// connections and is silent must not cost a caller its whole time.
+const BRIEF: Duration = Duration::from_secs(3);
 
 /// Calls a cluster's management API.
 #[derive(Debug)]
@@ -60,15 +64,24 @@ struct Call<'a> {
     path: Vec<&'a str>,
     body: Option<Value>,
     timeout: Duration,
+    /// The cluster that carries it out; `None`: the one that is asked.
+    cluster: Option<&'a str>,
 }
 
 impl<'a> Call<'a> {
     fn get(operation: &'static str, path: &[&'a str]) -> Self {
-        Self { operation, method: Method::GET, path: path.to_vec(), body: None, timeout: READ }
+        Self { operation, method: Method::GET, path: path.to_vec(), body: None, timeout: READ, cluster: None }
     }
 
     fn post(operation: &'static str, path: &[&'a str], body: Value) -> Self {
-        Self { operation, method: Method::POST, path: path.to_vec(), body: Some(body), timeout: WRITE }
+        let path = path.to_vec();
+        Self { operation, method: Method::POST, path, body: Some(body), timeout: WRITE, cluster: None }
+    }
+
+    /// The same call, for another cluster of the location.
+    const fn at(mut self, cluster: Option<&'a str>) -> Self {
+        self.cluster = cluster;
+        self
     }
 
     const fn within(mut self, timeout: Duration) -> Self {
@@ -108,21 +121,31 @@ impl Client {
 
     fn url(&self, base: &Url, call: &Call<'_>) -> Result<Url> {
         let mut url = base.clone();
-        let prefix: &[&str] = if self.everywhere && calls::is_everywhere(call.path.first().copied()) {
-            &["ctrl", "1.0", "MultiCluster"]
-        } else {
-            &["ctrl", "1.0"]
-        };
+        let cluster = call.cluster.map(|id| format!("~{id}"));
+        let remote = cluster.as_deref().map(|id| ["RemoteCommand", id]);
+        let everywhere = self.everywhere && calls::is_everywhere(call.path.first().copied());
         url.path_segments_mut()
             .map_err(|()| Error::internal("the endpoint's URL can have no path"))?
             .pop_if_empty()
-            .extend(prefix)
+            .extend(["ctrl", "1.0"])
+            .extend(remote.iter().flatten())
+            .extend(everywhere.then_some("MultiCluster"))
             .extend(&call.path);
         Ok(url)
     }
 
+    /// Whether calls are made for a whole location.
+    pub(super) const fn is_everywhere(&self) -> bool {
+        self.everywhere
+    }
+
+    /// The id of the cluster that is asked, where the hosts' configuration told both it and the address.
+    pub(super) fn cluster(&self) -> Option<&str> {
+        self.access.cluster()
+    }
+
     /// Sends a call to one address after the other until one answers.
-    async fn send<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Failure> {
+    async fn send<'s, T: DeserializeOwned>(&'s self, call: Call<'s>) -> Result<T, Failure> {
         let reads = call.method == Method::GET;
         let endpoints = self.access.endpoints();
         let mut tries = 0;
@@ -131,7 +154,11 @@ impl Client {
             let base = endpoints.get(at % endpoints.len()).ok_or_else(access::no_endpoint)?;
             let request = Request::new(call.method.clone(), self.url(base, &call)?, SERVICE, call.operation)
                 .secret_header("authorization", &self.access.authorization())?
-                .within(call.timeout);
+                .within(if reads && tries + 1 < endpoints.len() {
+                    BRIEF.min(call.timeout)
+                } else {
+                    call.timeout
+                });
             let request = match &call.body {
                 Some(body) => request.json(body),
                 None => request,
@@ -154,7 +181,7 @@ impl Client {
                 Failure::Lost(lost) => ((reads || !lost.sent) && !lost.hopeless, true),
             };
             if !again || tries >= ROUNDS * endpoints.len() {
-                return Err(failure);
+                return Err(self.explain(failure, &call).await);
             }
             if elsewhere {
                 // Others may have gone on already.
@@ -167,6 +194,24 @@ impl Client {
                 tokio::time::sleep(PAUSE * (1 << (tries / endpoints.len()).min(6))).await;
             }
         }
+    }
+
+    /// A refusal of a name that says nothing, with what the cluster's state says of it. Asks for that in the same way, and that
+    /// question is not explained itself.
+    fn explain<'s>(&'s self, failure: Failure, call: &Call<'s>) -> BoxFuture<'s, Failure> {
+        let (operation, cluster) = (call.operation, call.cluster);
+        Box::pin(async move {
+            let refusal = match failure {
+                Failure::Refused(refusal) if refusal.is_odd() && operation != calls::LIST_SERVICES => refusal,
+                other => return other,
+            };
+            match self.services(cluster).await {
+                Ok(services) if services.is_running() => refusal.into(),
+                Ok(services) => refusal.down(&format!("the cluster is {}", services.cluster_status)).into(),
+                // Whoever does not even tell that is not operational (vendor's reference, "List services").
+                Err(_) => refusal.down("the cluster does not tell its state").into(),
+            }
+        })
     }
 
     /// What an answer has. Its status means nothing: errors come with 200 and with others.

@@ -23,9 +23,12 @@ pub struct StorpoolConfig {
     pub token_file: Option<PathBuf>,
     /// The hosts' configuration, which names what is not set here.
     pub conf_file: PathBuf,
+    /// This host's name in [`StorpoolConfig::conf_file`], whose section wins; `None`: what is for all hosts.
+    pub host: Option<String>,
     /// A PEM file of the only authorities to trust, where the API is reached over TLS.
     pub ca_file: Option<PathBuf>,
-    /// Whether calls are made for the whole location, not for one cluster of it.
+    /// Whether calls are made for the whole location, not for one cluster of it. Nodes and volumes may then be in any of its
+    /// clusters; what is made from nothing is made in the one whose API is asked.
     pub multi_cluster: bool,
     /// The template of volumes whose StorageClass names none.
     pub template: Option<String>,
@@ -79,6 +82,7 @@ impl Default for StorpoolConfig {
             endpoints: Vec::new(),
             token_file: None,
             conf_file: CONF_FILE.into(),
+            host: None,
             ca_file: None,
             multi_cluster: false,
             template: None,

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use super::conf::Conf;
 use super::config::StorpoolConfig;
 use super::names::is_global_id;
-use super::{IDENTITY, PER_SERVER};
+use super::{IDENTITY, PER_SERVER, Seat};
 use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::host::disks::{Disk, Disks};
@@ -127,17 +127,24 @@ impl Connector for StorpoolConnector {
             .await
             .map_err(|error| Error::internal("reading the configuration broke off").caused_by(error))??;
         let node = &self.config.node;
-        let client = node.client.or_else(|| conf.client()).ok_or_else(|| {
+        let told = match node.client {
+            Some(client) => Some(client),
+            None => conf.client()?,
+        };
+        let client = told.ok_or_else(|| {
             Error::precondition(format!(
-                "this node's number in StorPool is not known: {} has no SP_OURID for {:?}, and \"node.clientId\" is not set",
+                "this node's number in StorPool is not known: {} has no SP_OURID for {:?} ({}), and \"node.clientId\" is not \
+                 set",
                 self.config.conf_file.display(),
-                self.host
+                self.host,
+                conf.hosts()
             ))
         })?;
-        let identity = match node.cluster_id.clone().or_else(|| conf.cluster()) {
-            Some(cluster) => format!("{cluster}.{client}"),
-            None => client.to_string(),
+        let cluster = match &node.cluster_id {
+            Some(cluster) => Some(cluster.clone()),
+            None => conf.cluster()?,
         };
+        let identity = Seat { cluster, client }.to_string();
         Ok(Presence {
             identity: Some((IDENTITY.to_owned(), identity)),
             topology: self.config.reach.clone(),

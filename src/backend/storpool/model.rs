@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::nodes::Seat;
+
 /// Notes about a volume or snapshot.
 pub type Tags = BTreeMap<String, String>;
 
@@ -50,9 +52,9 @@ pub struct Volume {
     /// Its notes.
     #[serde(default, deserialize_with = "or_default")]
     pub tags: Tags,
-    /// Seconds since 1970.
-    #[serde(default, deserialize_with = "maybe_number")]
-    pub creation_timestamp: u64,
+    /// In a location: the cluster that it is in now. An attachment in another one moves it.
+    #[serde(default)]
+    pub cluster_id: Option<String>,
 }
 
 impl Volume {
@@ -92,9 +94,15 @@ pub struct Snapshot {
     /// Bytes.
     #[serde(deserialize_with = "number")]
     pub size: u64,
+    /// Its template; empty: none.
+    #[serde(default, deserialize_with = "or_default")]
+    pub template_name: String,
     /// Its notes.
     #[serde(default, deserialize_with = "or_default")]
     pub tags: Tags,
+    /// In a location: the cluster that it is in.
+    #[serde(default)]
+    pub cluster_id: Option<String>,
     /// Seconds since 1970.
     #[serde(default, deserialize_with = "maybe_number")]
     pub creation_timestamp: u64,
@@ -150,6 +158,23 @@ pub struct Attachment {
     /// Which one, by global id.
     #[serde(default)]
     pub global_id: Option<String>,
+    /// In a location: the client's cluster.
+    #[serde(default)]
+    pub cluster_id: Option<String>,
+}
+
+impl Attachment {
+    /// Who has it.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        Seat { cluster: self.cluster_id.clone(), client: self.client }
+    }
+
+    /// Whether this one has it.
+    #[must_use]
+    pub fn is_at(&self, seat: &Seat) -> bool {
+        self.client == seat.client && self.cluster_id == seat.cluster
+    }
 }
 
 /// That a change of who has what was accepted.
@@ -238,6 +263,14 @@ pub struct Services {
     pub clients: BTreeMap<String, ClientService>,
 }
 
+impl Services {
+    /// Whether the cluster does what it is asked.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.cluster_status == "running"
+    }
+}
+
 /// A computer that can have volumes.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ClientService {
@@ -280,7 +313,7 @@ mod tests {
                 "creationTimestamp": 7, "replication": "-", "newer": {}}"#,
         )
         .unwrap();
-        assert_eq!((volume.size, volume.creation_timestamp, volume.tags.len()), (10_737_418_240, 7, 0));
+        assert_eq!((volume.size, volume.tags.len()), (10_737_418_240, 0));
         let attachment: Attachment =
             serde_json::from_str(r#"{"volume": "~d.n.1", "client": "12", "rights": "rw", "pos": 0}"#)
                 .unwrap();

@@ -15,7 +15,7 @@ pub(super) const CLUSTER: &str = "fl-cluster";
 pub(super) const NAME: &str = "fl-name";
 /// What a volume was made from: `v:<id>` or `s:<id>`. Of a snapshot, what it was cut from.
 pub(super) const SOURCE: &str = "fl-from";
-/// The group snapshot that a snapshot belongs to.
+/// On a member of a group snapshot: its place. Its name has the group's.
 pub(super) const GROUP: &str = "fl-group";
 /// On a volume that was made from nothing: changes with each detach.
 pub(super) const ERA: &str = "fl-era";
@@ -25,6 +25,9 @@ pub(super) const DATA: &str = "fl-data";
 pub(super) const USE: &str = "fl-use";
 /// On a snapshot that outlives a deleted volume for a while: what that was called. It is none that CSI knows of.
 pub(super) const GONE: &str = "fl-gone";
+/// On a snapshot that is only there while a copy is made in another template: whose cluster's it is. It is none that CSI
+/// knows of.
+pub(super) const ASIDE: &str = "fl-aside";
 const CLAIM: &str = "fl-pvc";
 const NAMESPACE: &str = "fl-ns";
 
@@ -34,6 +37,8 @@ const SNAPSHOT: &str = "snap--";
 const GROUPED: &str = "group--";
 /// Name and tags together have at most so many bytes (KB, "Volumes"): what is noted for people gives way.
 const ROOM: usize = 190;
+/// Where a change of tags would come to more than this, what is noted for people goes.
+const FULL: usize = 200;
 /// The longest prefix: 65 bytes of name and 7 of a word follow it, and an id has 95.
 const LONGEST: usize = 16;
 
@@ -91,9 +96,23 @@ impl Prefix {
         format!("{self}{SNAPSHOT}{rest}.{place}")
     }
 
+    /// The group that a snapshot of this name is a member of, as its tags say.
+    pub(super) fn group_of(&self, name: &str, tags: &Tags) -> Option<String> {
+        let (rest, place) = name.strip_prefix(&format!("{self}{SNAPSHOT}"))?.rsplit_once('.')?;
+        (tags.get(GROUP).map(String::as_str) == Some(place)).then(|| format!("{self}{GROUPED}{rest}"))
+    }
+
     /// The name of the snapshot that outlives the volume of this global id.
     pub(super) fn remains(&self, global_id: &str) -> String {
         format!("{self}gone--{global_id}")
+    }
+
+    /// The name of the snapshot by way of which the volume that CSI calls so is copied from another one.
+    ///
+    /// # Errors
+    /// As for a volume.
+    pub(super) fn aside(&self, csi: &str) -> Result<String> {
+        Ok(format!("{self}aside--{}", local(csi)?))
     }
 
     /// The CSI name of an object of ours.
@@ -197,6 +216,18 @@ pub(super) fn add_owner(tags: &mut Tags, name: &str, owner: &Owner) {
     }
 }
 
+/// Makes room for a change of tags, where they have none.
+pub(super) fn make_room(name: &str, tags: &Tags, change: &mut Tags) {
+    let mut after = tags.clone();
+    after.extend(change.clone());
+    after.retain(|_, value| !value.is_empty());
+    if name.len() + after.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > FULL {
+        for key in [CLAIM, NAMESPACE].into_iter().filter(|key| tags.contains_key(*key)) {
+            change.insert(key.to_owned(), String::new());
+        }
+    }
+}
+
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// A text as a tag can hold it (RFC 4648, base64url without padding).
@@ -245,7 +276,12 @@ mod tests {
             assert_eq!(prefix.csi_name(&name, &tags), csi);
             assert!(tags.values().all(|value| value.len() < 200));
             assert_ne!(prefix.snapshot(csi).unwrap(), name);
-            assert!(prefix.member(&prefix.group(csi).unwrap(), 9999).parse::<NativeId>().is_ok());
+            let group = prefix.group(csi).unwrap();
+            let member = prefix.member(&group, 9999);
+            assert!(member.parse::<NativeId>().is_ok());
+            let place = Tags::from([(GROUP.to_owned(), "9999".to_owned())]);
+            assert_eq!(prefix.group_of(&member, &place), Some(group));
+            assert_eq!(prefix.group_of(&member, &Tags::new()), None);
         }
         assert_eq!(prefix.volume("pvc-0f6c").unwrap(), "csi--pvc-0f6c");
         assert!(!owned("k", "pvc-0f6c").unwrap().contains_key(NAME));
@@ -278,5 +314,10 @@ mod tests {
         add_owner(&mut tags, &"x".repeat(80), &owner);
         assert_eq!(tags.get(CLAIM), None);
         assert_eq!(tags.get(NAMESPACE).map(String::as_str), Some("n_s"));
+        let mut change = Tags::from([(DATA.to_owned(), "1".to_owned())]);
+        make_room("v", &tags, &mut change);
+        assert_eq!(change.len(), 1, "there is room");
+        make_room(&"x".repeat(180), &tags, &mut change);
+        assert_eq!(change.get(NAMESPACE).map(String::as_str), Some(""));
     }
 }

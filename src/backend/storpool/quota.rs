@@ -1,11 +1,55 @@
 //! The room that is left: what the cluster has, and what the operator grants.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use super::config::SIZES;
 use super::parameters::Class;
 use super::{Cloud, model};
 use crate::backend::Capacity;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Outcome, Result};
+use crate::host::files::random_hex;
 use crate::volume::{Bytes, Parameters, Topology};
+
+/// How often a volume is made beside others that are too many with it.
+const TRIES: u32 = 12;
+/// The longest first pause between; it grows.
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// The volumes that were there before one was made.
+#[derive(Debug, Default)]
+pub(super) struct Before(BTreeSet<String>);
+
+/// Whether a volume that was made may stay.
+#[derive(Debug)]
+pub(super) enum Confirmed {
+    /// It may.
+    Yes,
+    /// Those that were there before it leave no room.
+    Never(Error),
+    /// It is too many with those that came at the same time, which may go again.
+    Later(Error),
+}
+
+/// The tries to make one beside others.
+#[derive(Debug, Default)]
+pub(super) struct Tries(u32);
+
+impl Tries {
+    /// Waits, for a random time, so that two do not meet again.
+    ///
+    /// # Errors
+    /// That it was tried often enough.
+    pub(super) async fn pause(&mut self, error: Error) -> Result<()> {
+        self.0 += 1;
+        if self.0 >= TRIES {
+            return Err(error.and("others make volumes at the same time").with_outcome(Outcome::Unknown));
+        }
+        let random = u16::from_str_radix(&random_hex(2)?, 16).unwrap_or_default();
+        tokio::time::sleep(PAUSE.mul_f64(f64::from(self.0) * f64::from(random) / 65_536.0)).await;
+        Ok(())
+    }
+}
 
 /// What is there already.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,36 +68,43 @@ impl Used {
 }
 
 impl Cloud {
-    /// Refuses more volumes, or larger ones, where the operator's limits leave no room.
+    /// Refuses more volumes, or larger ones, where the operator's limits leave no room. Tells which volumes were there.
     ///
     /// # Errors
     /// `ResourceExhausted` with used, limit and what was asked for.
-    pub(super) async fn admit(&self, volumes: u64, bytes: u64) -> Result<()> {
+    pub(super) async fn admit(&self, volumes: u64, bytes: u64) -> Result<Before> {
         if !self.is_limited() {
-            return Ok(());
+            return Ok(Before::default());
         }
-        self.within(Used::of(&self.all_ours().await?), Used { volumes, bytes })
+        let ours = self.all_ours().await?;
+        self.within(Used::of(&ours), Used { volumes, bytes })?;
+        Ok(Before(ours.into_iter().map(|volume| volume.name).collect()))
     }
 
-    /// Whether a volume that was just made is within the operator's limits, whatever others made at the same time: of
-    /// several that are too many together, the oldest stay. Global ids count up, so they tell which is older.
+    /// Whether a volume that was just made is within the operator's limits, whatever other controllers made at the same time.
+    /// Nothing tells which of several was first, so all others count: whoever made the last one sees them all. The caller
+    /// must remove it where it may not stay.
     ///
     /// # Errors
-    /// `ResourceExhausted`: the caller must remove it.
-    pub(super) async fn confirm(&self, name: &str) -> Result<()> {
+    /// Why that is not known.
+    pub(super) async fn confirm(&self, name: &str, before: &Before) -> Result<Confirmed> {
         if !self.is_limited() {
-            return Ok(());
+            return Ok(Confirmed::Yes);
         }
-        let mut ours = self.all_ours().await?;
-        ours.sort_by_key(|volume| {
-            (volume.creation_timestamp, volume.link_id().len(), volume.link_id().to_owned())
-        });
-        let Some(at) = ours.iter().position(|volume| volume.name == name) else { return Ok(()) };
-        let (older, rest) = ours.split_at(at);
-        self.within(Used::of(older), Used::of(rest.first()))
+        let ours = self.all_ours().await?;
+        let (mine, others): (Vec<_>, Vec<_>) = ours.iter().partition(|volume| volume.name == name);
+        let asked = Used::of(mine);
+        let Err(error) = self.within(Used::of(others.iter().copied()), asked) else {
+            return Ok(Confirmed::Yes);
+        };
+        let older = others.into_iter().filter(|volume| before.0.contains(&volume.name));
+        Ok(match self.within(Used::of(older), asked) {
+            Err(error) => Confirmed::Never(error),
+            Ok(()) => Confirmed::Later(error),
+        })
     }
 
-    const fn is_limited(&self) -> bool {
+    pub(super) const fn is_limited(&self) -> bool {
         self.config.max_volumes.is_some() || self.config.max_bytes.is_some()
     }
 

@@ -83,7 +83,7 @@ impl Cloud {
     pub(super) async fn delete_snapshot(&self, id: &str) -> Result<()> {
         let _turn = self.turns.take(id).await;
         let Some(found) = self.find_snapshot(id).await? else { return Ok(()) };
-        if let Some(group) = found.tags.get(names::GROUP) {
+        if let Some(group) = self.config.prefix.group_of(&found.name, &found.tags) {
             let text = format!("it is a member of the group snapshot {group}: delete that");
             return Err(Error::invalid(text).with("snapshot", id));
         }
@@ -159,11 +159,14 @@ impl Cloud {
         if let Some(found) = self.find_group(&id).await? {
             return self.same_group(order, found).map_err(told);
         }
+        if self.client.is_everywhere() {
+            self.check_together(&volumes).await.map_err(told)?;
+        }
         let mut plan = Vec::new();
         for (place, volume) in volumes.iter().enumerate() {
             let mut tags = names::owned(&self.config.cluster, &order.name)?;
             tags.insert(names::SOURCE.to_owned(), format!("v:{volume}"));
-            tags.insert(names::GROUP.to_owned(), id.clone());
+            tags.insert(names::GROUP.to_owned(), place.to_string());
             let name = self.config.prefix.member(&id, place);
             plan.push(ApiOrder { volume: volume.to_string(), name, tags, delete_after: None });
         }
@@ -186,6 +189,29 @@ impl Cloud {
         Err(told(Error::busy("others cut and delete it at the same time")))
     }
 
+    /// Refuses volumes that are in several clusters: nothing tells whether these can be cut at one moment.
+    async fn check_together(&self, volumes: &BTreeSet<&NativeId>) -> Result<()> {
+        let mut clusters = BTreeMap::new();
+        for volume in volumes {
+            clusters.insert(self.client.volume(volume.as_str()).await?.cluster_id, volume.as_str());
+        }
+        match clusters.len() {
+            0 | 1 => Ok(()),
+            _ => {
+                let told: Vec<_> = clusters
+                    .iter()
+                    .map(|(cluster, volume)| format!("{volume} in {}", cluster.as_deref().unwrap_or("none")))
+                    .collect();
+                let text = format!(
+                    "a group snapshot is of volumes in one StorPool cluster, and these are in several: {}; a volume moves \
+                     to a cluster when a node there gets it",
+                    told.join(", ")
+                );
+                Err(Error::precondition(text))
+            }
+        }
+    }
+
     fn same_group(&self, order: &GroupOrder, found: GroupSnapshot) -> Result<GroupSnapshot> {
         let wanted: BTreeSet<_> = order.volumes.iter().collect();
         let has: BTreeSet<_> = found.members.iter().map(|member| &member.volume).collect();
@@ -203,7 +229,8 @@ impl Cloud {
         let members: Vec<_> = all
             .iter()
             .filter(|found| {
-                self.is_ours(&found.tags) && found.tags.get(names::GROUP).is_some_and(|of| of == id)
+                let group = self.config.prefix.group_of(&found.name, &found.tags);
+                self.is_ours(&found.tags) && group.as_deref() == Some(id)
             })
             .collect();
         let Some(first) = members.first() else { return Ok(None) };
@@ -232,10 +259,9 @@ impl Cloud {
         let all = self.client.snapshots().await?;
         let there: BTreeMap<NativeId, &model::Snapshot> =
             all.iter().map(|found| Ok((names::id(&found.name)?, found))).collect::<Result<_>>()?;
-        let of_group: BTreeMap<_, _> = there
-            .iter()
-            .filter(|(_, found)| found.tags.get(names::GROUP).is_some_and(|group| group == id))
-            .collect();
+        let group_of = |found: &model::Snapshot| self.config.prefix.group_of(&found.name, &found.tags);
+        let of_group: BTreeMap<_, _> =
+            there.iter().filter(|(_, found)| group_of(found).as_deref() == Some(id)).collect();
         let others = |text: String| Err(Error::invalid(text).with("group", id));
         if let Some(left) = of_group.keys().find(|member| !members.contains(member)) {
             return others(format!(
@@ -262,7 +288,8 @@ impl Cloud {
             Some(volume) => volume.parse()?,
             None => names::id(&found.on_volume)?,
         };
-        let group = found.tags.get(names::GROUP).map(|group| group.parse()).transpose()?;
+        let group = self.config.prefix.group_of(&found.name, &found.tags);
+        let group = group.map(|group| group.parse()).transpose()?;
         // A member's tags have the group's name.
         let name = match &group {
             Some(_) => self.config.prefix.csi_name(&found.name, &model::Tags::new()),

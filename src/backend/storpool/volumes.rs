@@ -1,77 +1,26 @@
-//! Making volumes, finding them again, growing and deleting them.
+//! Finding volumes, growing, changing and deleting them.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::Cloud;
-use super::client::{Failure, Name, Retry, SnapshotOrder, VolumeOrder as ApiOrder};
+use super::client::{Failure, Name, Retry, SnapshotOrder};
 use super::config::SIZES;
 use super::model;
 use super::names::{self, reference};
 use super::parameters::Class;
-use crate::backend::{Expanded, Listing, Page, VolumeOrder, paging};
+use crate::backend::{Expanded, Listing, Page, paging};
 use crate::error::{Error, Kind, Outcome, Result};
-use crate::flight::phase;
 use crate::host::files::random_hex;
-use crate::volume::{Bytes, Content, NativeId, Parameters, SizeRange, Source, Volume};
+use crate::volume::{Bytes, Content, NativeId, Parameters, SizeRange, Volume};
 
 /// Bytes of what tells one time between two detaches from all others.
-const ERA: usize = 8;
+pub(super) const ERA: usize = 8;
 /// How often something is made that others delete at once.
 pub(super) const ROUNDS: u32 = 20;
 
 impl Cloud {
-    /// Makes a volume, or finds the one that an earlier try made: its name can be there only once.
-    ///
-    /// # Errors
-    /// As [`crate::backend::Backend::create`].
-    pub(super) async fn create(&self, order: &VolumeOrder) -> Result<Volume> {
-        let class = Class::read(&order.parameters, &order.mutable)?;
-        let name = self.config.prefix.volume(&order.name)?;
-        let told = |error: Error| error.with("volume", &name);
-        let _turn = self.turns.take(&name).await;
-        if let Some(found) = self.find(&name).await.map_err(told)? {
-            return self.same(order, &found).map_err(told);
-        }
-        let plan = self.plan(order, class, &name).await?;
-        self.admit(1, plan.size).await?;
-        phase("create the volume");
-        let mut retry = Retry::default();
-        let mut rounds = 0;
-        let made = loop {
-            let mut taken = false;
-            match self.client.create_volume(&plan).await {
-                Ok(()) => {}
-                Err(failure) if failure.is(&Name::Exists) => taken = true,
-                Err(failure) if failure.is(&Name::Missing) => {
-                    return Err(told(self.no_template(&plan, retry.judge(failure)).await));
-                }
-                Err(failure) => retry.again(failure).await.map_err(told)?,
-            }
-            if let Some(found) = self.find(&name).await.map_err(told)? {
-                break found;
-            }
-            if taken && self.find_snapshot(&name).await.map_err(told)?.is_some() {
-                return Err(told(clash("a snapshot")));
-            }
-            // It was there, and somebody has deleted it.
-            rounds += 1;
-            if rounds > ROUNDS {
-                return Err(told(Error::busy("others make and delete it at the same time")));
-            }
-        };
-        let volume = self.same(order, &made).map_err(told)?;
-        match self.confirm(&name).await {
-            Err(error) if error.kind() == Kind::ResourceExhausted => {
-                self.erase(&name, &made.global_id).await?;
-                Err(told(error))
-            }
-            Err(error) => Err(told(error)),
-            Ok(()) => Ok(volume),
-        }
-    }
-
     /// The volume of this name; `None` where there is none.
     pub(super) async fn find(&self, name: &str) -> Result<Option<model::Volume>> {
         match self.client.volume(name).await {
@@ -79,84 +28,6 @@ impl Cloud {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// The volume that is there, where it is the one that is ordered.
-    fn same(&self, order: &VolumeOrder, found: &model::Volume) -> Result<Volume> {
-        if !self.is_ours(&found.tags) {
-            return Err(Error::refused(
-                Kind::AlreadyExists,
-                format!(
-                    "a volume of that name is there, and it is not this driver's for the cluster {:?} (tag {}): it is not \
-                     touched; rename it, or choose another \"namePrefix\"",
-                    self.config.cluster,
-                    names::CLUSTER
-                ),
-            ));
-        }
-        // Nobody can have it yet, or that makes no difference here.
-        let volume = self.volume(found, &[])?;
-        order.check(&volume)?;
-        Ok(volume)
-    }
-
-    /// What to ask for.
-    async fn plan(&self, order: &VolumeOrder, class: Class, name: &str) -> Result<ApiOrder> {
-        let (mut parent, mut base, mut floor) = (None, None, None);
-        match &order.source {
-            None => {}
-            Some(Source::Snapshot(id)) => {
-                let snapshot = self.client.snapshot(id.as_str()).await?;
-                (parent, floor) = (Some(id.to_string()), Some(snapshot.size));
-            }
-            Some(Source::Volume(id)) => {
-                let volume = self.client.volume(id.as_str()).await?;
-                (base, floor) = (Some(id.to_string()), Some(volume.size));
-            }
-        }
-        let size = order.size.choose(SIZES, floor.map(Bytes::new))?;
-        let mut policy = class.policy;
-        let template = class.template.or_else(|| self.config.template.clone());
-        match template {
-            Some(template) => {
-                policy.insert("template".to_owned(), json!(template));
-            }
-            // A copy inherits everything.
-            None if order.source.is_some() || policy.contains_key("placeAll") => {}
-            None => {
-                return Err(Error::invalid(
-                    "no template is named: give the StorageClass the parameter \"template\", or the back end the key \
-                     \"template\"",
-                ));
-            }
-        }
-        let mut tags = names::owned(&self.config.cluster, &order.name)?;
-        match &order.source {
-            Some(source) => {
-                tags.insert(names::SOURCE.to_owned(), names::source_tag(source));
-            }
-            None => {
-                tags.insert(names::ERA.to_owned(), random_hex(ERA)?);
-            }
-        }
-        tags.extend(class.tags);
-        names::add_owner(&mut tags, name, &order.owner);
-        Ok(ApiOrder { name: name.to_owned(), size: size.get(), parent, base, policy, tags })
-    }
-
-    /// Something that a new volume needs is not there: its source was, so it is the template, unless that went meanwhile.
-    async fn no_template(&self, plan: &ApiOrder, error: Error) -> Error {
-        let Some(template) = plan.policy.get("template").and_then(|name| name.as_str()) else { return error };
-        let Ok(known) = self.client.templates().await else { return error };
-        let names: Vec<_> = known.iter().map(|template| template.name.as_str()).collect();
-        if names.contains(&template) {
-            return error;
-        }
-        let text = format!(
-            "parameter \"template\" has the value {template:?}: the templates are {}",
-            names.join(", ")
-        );
-        error.with_kind(Kind::InvalidArgument).and(text)
     }
 
     /// Deletes a volume.
@@ -210,7 +81,7 @@ impl Cloud {
 
     /// Deletes the volume that has this global id, too. The call names that: where it is carried out late, it cannot meet
     /// the next volume of the name.
-    async fn erase(&self, id: &str, global_id: &str) -> Result<()> {
+    pub(super) async fn erase(&self, id: &str, global_id: &str) -> Result<()> {
         let this = names::exact(id, global_id);
         let mut retry = Retry::default();
         loop {
@@ -240,7 +111,7 @@ impl Cloud {
             return error;
         };
         let holders: Vec<_> =
-            table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.told(one.client)).collect();
+            table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.told(&one.seat())).collect();
         error.and(format!("it is attached to {}: detach it first", holders.join(", ")))
     }
 
@@ -344,7 +215,7 @@ impl Cloud {
     /// # Errors
     /// `Internal` for what the house cannot hold.
     pub(super) fn volume(&self, volume: &model::Volume, table: &[model::Attachment]) -> Result<Volume> {
-        let holders = table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.of(one.client));
+        let holders = table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.of(&one.seat()));
         Ok(Volume {
             id: names::id(&volume.name)?,
             name: self.config.prefix.csi_name(&volume.name, &volume.tags),

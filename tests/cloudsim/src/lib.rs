@@ -23,7 +23,8 @@ pub use config::{Config, Dialect, NameFilter, PASSWORD, Version};
 pub use disks::{Disks, LoopDisks};
 pub use end::End;
 pub use state::{Caller, Cloud, Fate, Leftover, Phase};
-pub use wire::{Count, Counts, Fault, Faults, Reply, Request, Rule, Service, serve};
+pub use tokio_rustls::TlsAcceptor;
+pub use wire::{Count, Counts, Fault, Faults, Reply, Request, Rule, Service, serve, serve_tls};
 
 /// A cloud that runs until it is dropped.
 pub struct Sim {

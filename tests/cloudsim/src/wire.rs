@@ -16,7 +16,7 @@ pub use count::{Count, Counts};
 pub use faults::{Fault, Faults, Rule};
 pub use reply::Reply;
 pub use request::Request;
-pub use server::{Service, serve};
+pub use server::{Service, serve, serve_tls};
 
 pub(crate) use reply::Answer;
 

@@ -54,6 +54,19 @@ pub enum Late {
     Forgotten,
 }
 
+/// How a cluster is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It works.
+    Running,
+    /// It says that it waits, and does nothing else: its servers are not agreed, as in maintenance of all of them.
+    Waiting,
+    /// It has no quorum, and answers every call with an error.
+    Down,
+    /// Other clusters of the location cannot reach it.
+    CutOff,
+}
+
 /// A cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -67,12 +80,27 @@ pub struct Config {
     pub error_status: u16,
     /// The status and error of a caller without a good token. No source tells.
     pub unauthorized: (u16, &'static str),
+    /// How it is.
+    pub status: Status,
+    /// The error of a cluster that does nothing. No source tells.
+    pub idle: &'static str,
+    /// Bytes that a name may have together with its tags; `None`: any number. The vendor's page on volumes says 200, and no
+    /// source whether that is checked.
+    pub room: Option<usize>,
     /// What comes of waiting in vain.
     pub late: Late,
     /// Its templates.
     pub templates: Vec<Template>,
     /// How fast it is.
     pub timings: Timings,
+}
+
+impl Config {
+    /// Another cluster of the same location.
+    #[must_use]
+    pub fn neighbour(&self, cluster_id: &str, name: &str) -> Self {
+        Self { cluster_id: cluster_id.to_owned(), cluster_name: name.to_owned(), ..self.clone() }
+    }
 }
 
 impl Default for Config {
@@ -83,6 +111,9 @@ impl Default for Config {
             token: "1556129910218014736".to_owned(),
             error_status: 500,
             unauthorized: (401, "invalidAuth"),
+            status: Status::Running,
+            idle: "notOperational",
+            room: None,
             late: Late::Error("timeout"),
             templates: vec![Template::new("nvme", 1 << 44), Template::new("hybrid", 1 << 46)],
             timings: Timings::default(),

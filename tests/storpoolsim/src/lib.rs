@@ -6,6 +6,7 @@
 pub mod config;
 mod disks;
 mod journal;
+mod location;
 pub mod state;
 mod wire;
 
@@ -19,8 +20,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use cloudsim::{Count, Counts, Fault, Faults, Rule};
-pub use config::{Config, Late, Template, Timings};
+pub use cloudsim::{Count, Counts, Fault, Faults, Rule, TlsAcceptor};
+pub use config::{Config, Late, Status, Template, Timings};
 pub use disks::Devices;
 pub use journal::Told;
 pub use state::Cluster;
@@ -33,6 +34,7 @@ pub struct Sim {
     /// What listens at each address.
     listeners: Mutex<Vec<JoinHandle<()>>>,
     tasks: Vec<JoinHandle<()>>,
+    scheme: &'static str,
 }
 
 /// How late a client may see what changed.
@@ -40,7 +42,10 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// What requests and tests share.
 struct Shared {
+    /// The one whose management API it is.
     cluster: Mutex<Cluster>,
+    /// The others of its location. Locked after it, in their order.
+    others: Vec<Mutex<Cluster>>,
     faults: Mutex<Faults>,
     counts: Mutex<Counts>,
     devices: Mutex<Showing>,
@@ -84,10 +89,25 @@ impl Shared {
     /// The cluster as it is now.
     fn cluster(&self) -> MutexGuard<'_, Cluster> {
         let mut cluster = locked(&self.cluster);
-        let leap = *locked(&self.leap);
-        cluster.advance(self.epoch + self.start.elapsed() + leap);
+        self.advance(&mut cluster);
         self.show(&mut cluster);
         cluster
+    }
+
+    fn advance(&self, cluster: &mut Cluster) {
+        let leap = *locked(&self.leap);
+        cluster.advance(self.epoch + self.start.elapsed() + leap);
+    }
+
+    /// All clusters of the location as they are now; the one whose API it is comes first.
+    fn location(&self) -> Vec<MutexGuard<'_, Cluster>> {
+        let mut all = vec![self.cluster()];
+        for other in &self.others {
+            let mut other = locked(other);
+            self.advance(&mut other);
+            all.push(other);
+        }
+        all
     }
 
     /// Shows what changed before anybody is told of it.
@@ -140,9 +160,47 @@ impl Sim {
     /// # Errors
     /// Where it cannot listen there.
     pub async fn start_at(config: Config, at: &[SocketAddr]) -> io::Result<Self> {
+        let mut sim = Self::new(vec![config])?;
+        for address in at {
+            let listener = TcpListener::bind(address).await?;
+            sim.addresses.push(listener.local_addr()?);
+            locked(&sim.listeners).push(cloudsim::serve(listener, Arc::clone(&sim.shared)));
+        }
+        Ok(sim)
+    }
+
+    /// Starts the clusters of a location. The management API, on a free port of 127.0.0.1, is the first one's.
+    ///
+    /// # Errors
+    /// Where it cannot listen, or there is no cluster.
+    pub async fn start_location(configs: Vec<Config>) -> io::Result<Self> {
+        let mut sim = Self::new(configs)?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        sim.addresses.push(listener.local_addr()?);
+        locked(&sim.listeners).push(cloudsim::serve(listener, Arc::clone(&sim.shared)));
+        Ok(sim)
+    }
+
+    /// Starts a cluster on a free port of 127.0.0.1 that is reached over TLS alone.
+    ///
+    /// # Errors
+    /// Where it cannot listen.
+    pub async fn start_tls(config: Config, tls: TlsAcceptor) -> io::Result<Self> {
+        let mut sim = Self::new(vec![config])?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        sim.addresses.push(listener.local_addr()?);
+        sim.tasks.push(cloudsim::serve_tls(listener, tls, Arc::clone(&sim.shared)));
+        sim.scheme = "https";
+        Ok(sim)
+    }
+
+    fn new(configs: Vec<Config>) -> io::Result<Self> {
         let epoch = SystemTime::UNIX_EPOCH.elapsed().map_err(io::Error::other)?;
+        let mut clusters = configs.into_iter().map(|config| Mutex::new(Cluster::new(config, epoch)));
+        let first = clusters.next().ok_or_else(|| io::Error::other("a location has a cluster"))?;
         let shared = Arc::new(Shared {
-            cluster: Mutex::new(Cluster::new(config, epoch)),
+            cluster: first,
+            others: clusters.collect(),
             faults: Mutex::default(),
             counts: Mutex::default(),
             devices: Mutex::default(),
@@ -151,13 +209,13 @@ impl Sim {
             epoch,
             leap: Mutex::default(),
         });
-        let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
-        for address in at {
-            let listener = TcpListener::bind(address).await?;
-            addresses.push(listener.local_addr()?);
-            listeners.push(cloudsim::serve(listener, Arc::clone(&shared)));
-        }
-        Ok(Self { shared, addresses, listeners: Mutex::new(listeners), tasks: Vec::new() })
+        Ok(Self {
+            shared,
+            addresses: Vec::new(),
+            listeners: Mutex::default(),
+            tasks: Vec::new(),
+            scheme: "http",
+        })
     }
 
     /// Lets it be reached, or not, at one of its addresses. Requests that are there already are answered.
@@ -192,7 +250,20 @@ impl Sim {
     /// The URL of its first management address.
     #[must_use]
     pub fn url(&self) -> String {
-        self.addresses.first().map(|address| format!("http://{address}")).unwrap_or_default()
+        let first = self.addresses.first();
+        first.map(|address| format!("{}://{address}", self.scheme)).unwrap_or_default()
+    }
+
+    /// Another cluster of the location, to look at and to change. Never while another of them is held.
+    ///
+    /// # Panics
+    /// Where there is none of this id.
+    pub fn neighbour(&self, cluster_id: &str) -> MutexGuard<'_, Cluster> {
+        let found = self.shared.others.iter().find(|one| locked(one).config.cluster_id == cluster_id);
+        #[allow(clippy::expect_used, reason = "a test that asks for it has not made it")]
+        let mut found = locked(found.expect("no such cluster in the location"));
+        self.shared.advance(&mut found);
+        found
     }
 
     /// Where it listens.
@@ -219,7 +290,11 @@ impl Sim {
     }
 
     /// From now on, clients see devices, whether or not anybody asks the cluster meanwhile.
+    ///
+    /// # Panics
+    /// Where the location has several clusters: what moves would lose its content.
     pub fn show(&mut self, devices: Devices) {
+        assert!(self.shared.others.is_empty(), "only the devices of a single cluster are shown");
         locked(&self.shared.devices).to = Some(devices);
         self.shared.cluster().changes = Some(Vec::new());
         let shared = Arc::clone(&self.shared);

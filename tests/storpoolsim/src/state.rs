@@ -3,6 +3,7 @@
 mod attach;
 mod iscsi;
 mod kv;
+mod moving;
 mod names;
 mod object;
 mod refusal;

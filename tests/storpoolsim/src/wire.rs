@@ -73,19 +73,20 @@ impl Service for Shared {
             tokio::time::sleep(wait).await;
         }
         let told = Told::new(&request);
-        let answer = {
-            let mut cluster = self.cluster();
-            let shown = format!("Storpool v1:{}", cluster.config.token);
+        let (at, answer) = {
+            let mut guards = self.location();
+            let mut all: Vec<&mut Cluster> = guards.iter_mut().map(|guard| &mut **guard).collect();
+            let shown = format!("Storpool v1:{}", all[0].config.token);
             if request.header("authorization") != Some(&shown) {
-                return cluster.refuse_token();
+                return all[0].refuse_token();
             }
-            self.look_at_devices(&mut cluster);
-            route::answer(&mut cluster, &request)
+            self.look_at_devices(all[0]);
+            route::answer(&mut all, &request)
         };
         let answer = match answer {
             Ok(Answer::Now(data)) => Ok(data),
             Ok(Answer::Confirmed { generation, clients, wait, data }) => {
-                self.confirmed(generation, &clients, wait).await.map(|()| data)
+                self.confirmed(at, generation, &clients, wait).await.map(|()| data)
             }
             Err(refusal) => Err(refusal),
         };
@@ -99,9 +100,10 @@ impl Service for Shared {
 }
 
 impl Shared {
-    /// Waits until clients have taken over a configuration.
+    /// Waits until clients of one of the clusters have taken over a configuration.
     async fn confirmed(
         &self,
+        at: usize,
         generation: u64,
         clients: &[u16],
         wait: Option<Duration>,
@@ -109,7 +111,7 @@ impl Shared {
         let begun = tokio::time::Instant::now();
         loop {
             let (behind, late) = {
-                let cluster = self.cluster();
+                let cluster = &mut self.location()[at];
                 (cluster.behind(generation, clients), cluster.config.late.clone())
             };
             let Some(client) = behind else { return Ok(()) };
@@ -118,7 +120,7 @@ impl Shared {
                 Some(wait) if begun.elapsed() >= wait => match late {
                     Late::Fine => return Ok(()),
                     Late::Forgotten => {
-                        self.cluster().forget(generation);
+                        self.location()[at].forget(generation);
                         return Ok(());
                     }
                     Late::Error(name) => {

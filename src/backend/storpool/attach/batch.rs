@@ -63,12 +63,12 @@ struct State {
     slow: BTreeSet<u16>,
 }
 
-/// Collects orders and sends them.
+/// Those who collect orders, one for the clients of each cluster.
 pub(super) struct Batches {
     client: Arc<Client>,
     timeout: Duration,
     crowd: Crowd,
-    state: Mutex<State>,
+    clusters: Mutex<BTreeMap<Option<String>, Arc<Collector>>>,
 }
 
 impl std::fmt::Debug for Batches {
@@ -79,15 +79,44 @@ impl std::fmt::Debug for Batches {
 
 impl Batches {
     /// Sends orders with this client, which waits so long for a cluster's clients.
-    pub(super) fn new(client: Arc<Client>, timeout: Duration, crowd: &Crowd) -> Arc<Self> {
-        Arc::new(Self { client, timeout, crowd: crowd.clone(), state: Mutex::default() })
+    pub(super) fn new(client: Arc<Client>, timeout: Duration, crowd: &Crowd) -> Self {
+        Self { client, timeout, crowd: crowd.clone(), clusters: Mutex::default() }
     }
 
-    /// Has the order of one who was near carried out. Tells when the cluster had answered.
+    /// Has the order about a client of this cluster carried out, of one who was near. Tells when the cluster had answered.
     ///
     /// # Errors
     /// Why it was not.
-    pub(super) async fn carry_out(self: &Arc<Self>, entry: Entry, near: Near) -> Done {
+    pub(super) async fn carry_out(&self, cluster: Option<&str>, entry: Entry, near: Near) -> Done {
+        let cluster = cluster.map(str::to_owned);
+        let collector = {
+            let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || {
+                Arc::new(Collector {
+                    client: Arc::clone(&self.client),
+                    cluster: cluster.clone(),
+                    timeout: self.timeout,
+                    crowd: self.crowd.clone(),
+                    state: Mutex::default(),
+                })
+            };
+            Arc::clone(clusters.entry(cluster.clone()).or_insert_with(new))
+        };
+        collector.carry_out(entry, near).await
+    }
+}
+
+/// Collects a cluster's orders and sends them.
+struct Collector {
+    client: Arc<Client>,
+    cluster: Option<String>,
+    timeout: Duration,
+    crowd: Crowd,
+    state: Mutex<State>,
+}
+
+impl Collector {
+    async fn carry_out(self: &Arc<Self>, entry: Entry, near: Near) -> Done {
         let (tell, told) = oneshot::channel();
         self.lock().waiting.push(Waiting { entry, tell, near: Some(near) });
         self.pump();
@@ -191,7 +220,7 @@ impl Batches {
         let mut retry = Retry::default();
         loop {
             let sent = Instant::now();
-            let failure = match self.client.reassign(entries, timeout).await {
+            let failure = match self.client.reassign(self.cluster.as_deref(), entries, timeout).await {
                 Ok(generation) if sent.elapsed() >= timeout / 2 => {
                     return self.confirmed(entries, generation).await;
                 }
@@ -209,7 +238,7 @@ impl Batches {
 
     /// Whether clients have taken over what was answered as done so late that their time may have been up.
     async fn confirmed(&self, entries: &[Entry], generation: u64) -> Outcome {
-        let clients = match self.client.clients().await {
+        let clients = match self.client.clients(self.cluster.as_deref()).await {
             Ok(clients) => clients,
             Err(error) => return Outcome::Undone(Undone::Failed(error)),
         };

@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 use super::Cloud;
 use crate::backend::storpool::model::{Attachment, Volume};
+use crate::backend::storpool::nodes::Seat;
 use crate::error::{Error, Kind, Result};
 
 /// Orders that are or were under way, by client and volume, and when they ended.
-type Places = BTreeMap<(u16, String), Option<Instant>>;
+type Places = BTreeMap<(Seat, String), Option<Instant>>;
 
 /// The orders that a list may not show yet.
 #[derive(Debug, Default)]
@@ -20,7 +21,7 @@ pub(super) struct Room(Arc<Mutex<Places>>);
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Mutex<Places>>,
-    key: (u16, String),
+    key: (Seat, String),
 }
 
 impl Room {
@@ -31,30 +32,28 @@ impl Room {
     pub(super) fn take(
         &self,
         cloud: &Cloud,
-        client: u16,
+        seat: &Seat,
         volume: &Volume,
         began: Instant,
         table: &[Attachment],
     ) -> Result<Place> {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let listed: Vec<_> = table.iter().filter(|one| one.client == client).collect();
+        let listed: Vec<_> = table.iter().filter(|one| one.is_at(seat)).collect();
         let known = |id: &str| listed.iter().any(|one| one.global_id.as_deref() == Some(id));
-        let coming = places.iter().filter(|((of, id), ended)| {
-            *of == client && !known(id) && ended.is_none_or(|ended| ended >= began)
-        });
+        let coming = places
+            .iter()
+            .filter(|((of, id), ended)| of == seat && !known(id) && ended.is_none_or(|ended| ended >= began));
         let count = listed.len() + coming.count();
         let max = cloud.per_server();
         if count >= usize::try_from(max).unwrap_or(usize::MAX) {
-            let text = format!(
-                "{} holds {count} of {max} volumes: detach one first",
-                cloud.nodes.of(client)?.name()
-            );
+            let text =
+                format!("{} holds {count} of {max} volumes: detach one first", cloud.nodes.of(seat)?.name());
             return Err(Error::refused(Kind::ResourceExhausted, text));
         }
         let now = Instant::now();
         // No list was asked for so long ago.
         places.retain(|_, ended| ended.is_none_or(|ended| now.duration_since(ended).as_secs() < 120));
-        let key = (client, volume.global_id.clone());
+        let key = (seat.clone(), volume.global_id.clone());
         places.insert(key.clone(), None);
         Ok(Place { places: Arc::clone(&self.0), key })
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::backend::AttachOrder;
 use crate::backend::storpool::model::{Attachment, Rights, Tags, Volume};
-use crate::backend::storpool::names::{DATA, USE};
-use crate::backend::storpool::nodes::Nodes;
+use crate::backend::storpool::names::{DATA, USE, make_room};
+use crate::backend::storpool::nodes::{Nodes, Seat};
 use crate::error::{Error, Result};
 use crate::volume::{AccessMode, Use};
 
@@ -35,8 +35,8 @@ pub(super) fn rights(wanted: Use) -> Rights {
     if wanted.writes() { Rights::Rw } else { Rights::Ro }
 }
 
-fn key(client: u16) -> String {
-    format!("{USE}{client}")
+fn key(seat: &Seat) -> String {
+    format!("{USE}{seat}")
 }
 
 fn encode(wanted: Use) -> String {
@@ -45,8 +45,8 @@ fn encode(wanted: Use) -> String {
 }
 
 /// How a client uses it, as far as that was noted. One node that writes is not noted.
-fn noted(tags: &Tags, client: u16) -> Option<Use> {
-    let text = tags.get(&key(client))?;
+fn noted(tags: &Tags, seat: &Seat) -> Option<Use> {
+    let text = tags.get(&key(seat))?;
     let (letters, readonly) = text.strip_suffix(READONLY).map_or((text.as_str(), false), |rest| (rest, true));
     MODES.iter().find(|(known, _)| *known == letters).map(|(_, mode)| Use { mode: *mode, readonly })
 }
@@ -58,27 +58,31 @@ fn is_plain(wanted: Use) -> bool {
 
 /// The tags to change before the volume is attached by this order; empty: none. What is noted of clients that have it no
 /// more goes.
-pub(super) fn to_note(order: &AttachOrder, volume: &Volume, client: u16, table: &[Attachment]) -> Value {
+pub(super) fn to_note(order: &AttachOrder, volume: &Volume, seat: &Seat, table: &[Attachment]) -> Value {
     let (wanted, mut tags) = (ordered(order), BTreeMap::new());
-    let has = |of: &str| table.iter().any(|one| volume.is_in(one) && key(one.client) == of);
+    let has = |of: &str| table.iter().any(|one| volume.is_in(one) && key(&one.seat()) == of);
     for old in volume.tags.keys().filter(|name| name.starts_with(USE) && !has(name)) {
         tags.insert(old.clone(), String::new());
     }
     match is_plain(wanted) {
         true => {}
-        false if volume.tags.get(&key(client)) == Some(&encode(wanted)) => drop(tags.remove(&key(client))),
-        false => drop(tags.insert(key(client), encode(wanted))),
+        false if volume.tags.get(&key(seat)) == Some(&encode(wanted)) => drop(tags.remove(&key(seat))),
+        false => drop(tags.insert(key(seat), encode(wanted))),
     }
     if order.access.is_block() && wanted.writes() && !volume.tags.contains_key(DATA) {
         tags.insert(DATA.to_owned(), "1".to_owned());
     }
-    if tags.is_empty() { Value::Null } else { json!({ "tags": tags }) }
+    if tags.is_empty() {
+        return Value::Null;
+    }
+    make_room(&volume.name, &volume.tags, &mut tags);
+    json!({ "tags": tags })
 }
 
 /// Whether the order differs from how the client has the volume already.
 pub(super) fn differs(order: &AttachOrder, volume: &Volume, mine: &Attachment) -> bool {
     let wanted = ordered(order);
-    let same = match noted(&volume.tags, mine.client) {
+    let same = match noted(&volume.tags, &mine.seat()) {
         Some(known) => known == wanted,
         None => is_plain(wanted),
     };
@@ -92,6 +96,7 @@ pub(super) fn differs(order: &AttachOrder, volume: &Volume, mine: &Attachment) -
 pub(super) fn may_share(
     order: &AttachOrder,
     volume: &Volume,
+    seat: &Seat,
     others: &[&Attachment],
     nodes: &Nodes,
 ) -> Result<()> {
@@ -99,10 +104,14 @@ pub(super) fn may_share(
     for other in others {
         let refuse = |why: String| {
             let text =
-                format!("it is attached to {}, {why}: detach it there first", nodes.told(other.client));
+                format!("it is attached to {}, {why}: detach it there first", nodes.told(&other.seat()));
             Err(Error::precondition(text))
         };
-        match noted(&volume.tags, other.client) {
+        // What two clusters that have one volume do to each other is nowhere said.
+        if other.cluster_id != seat.cluster {
+            return refuse("in another cluster, and a volume is in one at a time".to_owned());
+        }
+        match noted(&volume.tags, &other.seat()) {
             _ if !wanted.mode.multi_node() => return refuse("and is wanted for one node alone".to_owned()),
             Some(known) if wanted.goes_with(known) => {}
             Some(known) => return refuse(format!("as {known}, which does not go with {wanted}")),
@@ -125,9 +134,12 @@ mod tests {
         for (_, mode) in MODES {
             for readonly in [false, true] {
                 let wanted = Use { mode, readonly };
-                let tags = Tags::from([(key(7), encode(wanted))]);
-                assert_eq!(noted(&tags, 7), Some(wanted));
-                assert_eq!(noted(&tags, 8), None);
+                let seat =
+                    |cluster: Option<&str>, client| Seat { cluster: cluster.map(str::to_owned), client };
+                let tags = Tags::from([(key(&seat(None, 7)), encode(wanted))]);
+                assert_eq!(noted(&tags, &seat(None, 7)), Some(wanted));
+                assert_eq!(noted(&tags, &seat(None, 8)), None);
+                assert_eq!(noted(&tags, &seat(Some("d.n"), 7)), None);
                 assert!(encode(wanted).bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'.'));
             }
         }

@@ -18,6 +18,8 @@ pub(super) const RATES: Rates =
 pub struct Access {
     config: StorpoolConfig,
     endpoints: Vec<Url>,
+    /// The cluster's id, where the file that names the address tells it too.
+    cluster: Option<String>,
     token: Mutex<SecretString>,
 }
 
@@ -38,9 +40,11 @@ impl Access {
     /// # Errors
     /// `FailedPrecondition` naming what is missing or cannot be used.
     pub(super) fn open(config: &StorpoolConfig) -> Result<Self> {
-        let mut texts = config.endpoints.clone();
+        let (mut texts, mut cluster) = (config.endpoints.clone(), None);
         if texts.is_empty() {
-            texts.extend(Conf::read(&config.conf_file, None)?.endpoint());
+            let conf = Conf::read(&config.conf_file, config.host.as_deref())?;
+            texts.extend(conf.endpoint()?);
+            cluster = conf.cluster()?;
         }
         let parse = |text: &String| {
             let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -52,7 +56,11 @@ impl Access {
         if endpoints.is_empty() {
             return Err(no_endpoint());
         }
-        Ok(Self { token: Mutex::new(token(config)?), endpoints, config: config.clone() })
+        Ok(Self { token: Mutex::new(token(config)?), endpoints, cluster, config: config.clone() })
+    }
+
+    pub(super) fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
     }
 
     pub(super) fn endpoints(&self) -> &[Url] {
@@ -83,7 +91,7 @@ impl Access {
 fn token(config: &StorpoolConfig) -> Result<SecretString> {
     let found = match &config.token_file {
         Some(file) => read(file)?,
-        None => Conf::read(&config.conf_file, None)?.token().ok_or_else(|| {
+        None => Conf::read(&config.conf_file, config.host.as_deref())?.token().ok_or_else(|| {
             Error::precondition(format!(
                 "no token is known: set \"tokenFile\", or SP_AUTH_TOKEN in {}",
                 config.conf_file.display()

@@ -17,11 +17,31 @@ use crate::error::{Error, Result};
 /// How much longer a call may take than the clients that it waits for.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// The calls that can be made for a whole location.
+/// What the question for the cluster's state is called.
+pub(super) const LIST_SERVICES: &str = "list_services";
+
+/// The calls that can be made for a whole location, as far as they are made here. The vendor's client marks them so, but for
+/// `SnapshotUpdate`, which its OpenNebula driver makes in that way.
+const EVERYWHERE: [&str; 14] = [
+    "AttachmentsList",
+    "Snapshot",
+    "SnapshotDelete",
+    "SnapshotUpdate",
+    "SnapshotsList",
+    "Volume",
+    "VolumeCreate",
+    "VolumeDelete",
+    "VolumeSnapshot",
+    "VolumeUpdate",
+    "VolumesGetStatusQuick",
+    "VolumesGroupSnapshot",
+    "VolumesList",
+    "VolumesReassignWait",
+];
+
+/// Whether a call can be made for a whole location.
 pub(super) fn is_everywhere(call: Option<&str>) -> bool {
-    call.is_some_and(|call| {
-        !call.starts_with("VolumeTemplate") && !matches!(call, "ServicesList" | "ClientsConfigDump")
-    })
+    call.is_some_and(|call| EVERYWHERE.contains(&call))
 }
 
 /// A volume that is asked for.
@@ -35,6 +55,8 @@ pub struct VolumeOrder {
     pub parent: Option<String>,
     /// The volume that it is made from.
     pub base: Option<String>,
+    /// The cluster that it is made in; `None`: the one that is asked.
+    pub cluster: Option<String>,
     /// All else: template, limits, placement.
     pub policy: Map<String, Value>,
     /// Its notes.
@@ -78,7 +100,18 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn to_json(&self) -> Value {
+    /// As the call has it. In a location, a volume that is in another cluster than the client moves over by itself. Where it
+    /// is attached there it would be exported (vendor's client, "VolumeReassignDesc"), so that two clusters have it: that
+    /// is forbidden.
+    fn to_json(&self, everywhere: bool) -> Value {
+        let mut entry = self.plain();
+        if everywhere && matches!(self.take, Take::Give(_)) {
+            entry["onRemoteAttached"] = json!("fail");
+        }
+        entry
+    }
+
+    fn plain(&self) -> Value {
         let volume = reference(&self.volume);
         match self.take {
             Take::Give(Rights::Rw) => json!({"volume": volume, "rw": [self.client], "force": false}),
@@ -96,9 +129,16 @@ fn named(id: &str) -> Result<String> {
     }
 }
 
-/// The only one of a list.
+/// The only one of a list. In a location, clusters might each have one of that name.
 fn only<T>(mut list: Vec<T>) -> Result<T> {
-    list.pop().ok_or_else(|| Error::internal("the answer is an empty list"))
+    match (list.pop(), list.len()) {
+        (Some(one), 0) => Ok(one),
+        (None, _) => Err(Error::internal("the answer is an empty list")),
+        (Some(_), more) => Err(Error::internal(format!(
+            "the answer is a list of {}, so it is not known which is meant: see that clusters do not share names",
+            more + 1
+        ))),
+    }
 }
 
 impl Client {
@@ -137,7 +177,8 @@ impl Client {
                 body.insert(key.to_owned(), json!(reference(id)));
             }
         }
-        self.done(Call::post("create_volume", &["VolumeCreate"], Value::Object(body))).await
+        let call = Call::post("create_volume", &["VolumeCreate"], Value::Object(body));
+        self.done(call.at(order.cluster.as_deref())).await
     }
 
     /// Changes a volume.
@@ -207,6 +248,14 @@ impl Client {
         self.done(Call::post("create_group", &["VolumesGroupSnapshot"], json!({ "volumes": volumes }))).await
     }
 
+    /// Changes a snapshot.
+    ///
+    /// # Errors
+    /// Why it is not changed, or that this is not known.
+    pub async fn update_snapshot(&self, id: &str, body: Value) -> Result<(), Failure> {
+        self.done(Call::post("update_snapshot", &["SnapshotUpdate", &named(id)?], body)).await
+    }
+
     /// Begins to delete a snapshot. From then on it has another name.
     ///
     /// # Errors
@@ -215,41 +264,62 @@ impl Client {
         self.done(Call::post("delete_snapshot", &["SnapshotDelete", &named(id)?], nothing())).await
     }
 
-    /// All that is attached.
+    /// All that is attached, in a location with the clusters of the clients.
     ///
     /// # Errors
     /// Why the cluster does not tell.
     pub async fn attachments(&self) -> Result<Vec<Attachment>> {
-        self.read(Call::get("list_attachments", &["AttachmentsList"])).await
+        let mut all: Vec<Attachment> = self.read(Call::get("list_attachments", &["AttachmentsList"])).await?;
+        match (self.is_everywhere(), all.iter().find(|one| one.cluster_id.is_none())) {
+            (false, _) => all.iter_mut().for_each(|one| one.cluster_id = None),
+            (true, None) => {}
+            // Clients of several clusters have the same numbers.
+            (true, Some(one)) => {
+                return Err(Error::internal(format!(
+                    "the list of attachments does not tell the cluster of client {}: set \"multiCluster\" only where \
+                     StorPool's clusters form a location",
+                    one.client
+                ))
+                .with("volume", &one.volume));
+            }
+        }
+        Ok(all)
     }
 
-    /// Gives clients volumes and takes them away, all of it or nothing, and waits so long for the clients to confirm it.
-    /// Tells which configuration that makes; 0: the cluster does not say.
+    /// Gives clients of a cluster volumes and takes them away, all of it or nothing, and waits so long for the clients to
+    /// confirm it. The clients' cluster is the one that carries it out. Tells which configuration that makes; 0: the cluster
+    /// does not say.
     ///
     /// # Errors
     /// Why nothing was done, or that this is not known.
-    pub async fn reassign(&self, entries: &[Entry], timeout: Duration) -> Result<u64, Failure> {
+    pub async fn reassign(
+        &self,
+        cluster: Option<&str>,
+        entries: &[Entry],
+        timeout: Duration,
+    ) -> Result<u64, Failure> {
         let _change = self.changes.of(entries.iter().map(|entry| entry.volume.as_str()));
-        let reassign: Vec<_> = entries.iter().map(Entry::to_json).collect();
+        let reassign: Vec<_> = entries.iter().map(|entry| entry.to_json(self.is_everywhere())).collect();
         let body = json!({"reassign": reassign, "attachTimeout": timeout.as_secs().max(1)});
         let call = Call::post("reassign", &["VolumesReassignWait"], body);
-        self.send::<Reassigned>(call.within(timeout + MARGIN)).await.map(|done| done.generation)
+        let done = self.send::<Reassigned>(call.at(cluster).within(timeout + MARGIN));
+        done.await.map(|done| done.generation)
     }
 
-    /// Which configuration each client has taken over.
+    /// Which configuration each client of a cluster has taken over.
     ///
     /// # Errors
     /// Why the cluster does not tell.
-    pub async fn clients(&self) -> Result<Vec<ClientConfig>> {
-        self.read(Call::get("list_client_configs", &["ClientsConfigDump"])).await
+    pub async fn clients(&self, cluster: Option<&str>) -> Result<Vec<ClientConfig>> {
+        self.read(Call::get("list_client_configs", &["ClientsConfigDump"]).at(cluster)).await
     }
 
-    /// All templates.
+    /// All templates of a cluster.
     ///
     /// # Errors
     /// Why the cluster does not tell.
-    pub async fn templates(&self) -> Result<Vec<Template>> {
-        self.read(Call::get("list_templates", &["VolumeTemplatesList"])).await
+    pub async fn templates(&self, cluster: Option<&str>) -> Result<Vec<Template>> {
+        self.read(Call::get("list_templates", &["VolumeTemplatesList"]).at(cluster)).await
     }
 
     /// The room of each template.
@@ -268,12 +338,12 @@ impl Client {
         self.read(Call::get("volumes_status", &["VolumesGetStatusQuick"])).await
     }
 
-    /// What runs in the cluster.
+    /// What runs in a cluster.
     ///
     /// # Errors
     /// Why the cluster does not tell.
-    pub async fn services(&self) -> Result<Services> {
-        self.read(Call::get("list_services", &["ServicesList"])).await
+    pub async fn services(&self, cluster: Option<&str>) -> Result<Services> {
+        self.read(Call::get(LIST_SERVICES, &["ServicesList"]).at(cluster)).await
     }
 
     async fn read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {

@@ -25,6 +25,8 @@ pub enum Name {
     MultiCluster,
     /// The token is refused. Which name this has is not documented.
     Unauthorized,
+    /// Nothing is done now, for the cluster does not run. Which name this has is not documented: its state tells.
+    Down,
     /// Anything else.
     Other(String),
 }
@@ -71,6 +73,20 @@ impl Refusal {
 
     pub(super) const fn of(mut self, operation: &'static str, status: u16) -> Self {
         (self.operation, self.status) = (operation, status);
+        self
+    }
+
+    /// Whether its name says nothing of what is wrong.
+    pub(super) const fn is_odd(&self) -> bool {
+        matches!(self.name, Name::Other(_)) && !self.transient
+    }
+
+    /// The same of a cluster that does not run.
+    pub(super) fn down(mut self, state: &str) -> Self {
+        self.name = Name::Down;
+        self.text.push_str(&format!(
+            "; {state}: wait for the end of the maintenance, or see \"storpool service list\""
+        ));
         self
     }
 
@@ -149,7 +165,7 @@ impl Refusal {
             Name::Full => (Kind::ResourceExhausted, Outcome::Refused),
             Name::Precondition => (Kind::FailedPrecondition, Outcome::Refused),
             Name::Unauthorized => (Kind::Unauthenticated, Outcome::Unknown),
-            Name::MultiCluster => (Kind::Unavailable, Outcome::Unknown),
+            Name::MultiCluster | Name::Down => (Kind::Unavailable, Outcome::Unknown),
             Name::Other(_) => (Kind::Internal, Outcome::Unknown),
         };
         let name = match &refusal.name {
@@ -160,10 +176,20 @@ impl Refusal {
             "" => format!("the cluster refused without saying why{name}"),
             text => format!("{text}{name}"),
         };
-        Error::unknown(kind, text)
+        let error = Error::unknown(kind, text)
             .with_outcome(outcome)
             .with("status", refusal.status)
-            .during(refusal.operation)
+            .during(refusal.operation);
+        match &refusal.name {
+            Name::Unauthorized => error.and(
+                "the management API does not take the token: see that \"tokenFile\" (or SP_AUTH_TOKEN) has the one of this \
+                 cluster",
+            ),
+            Name::MultiCluster => error.and(
+                "another cluster of the location is needed for this and cannot be reached: see \"storpool cluster list\"",
+            ),
+            _ => error,
+        }
     }
 }
 

@@ -1,13 +1,9 @@
-//! Lost answers, errors that pass, and bad input.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! Lost answers, and errors that pass.
 
 use storpoolsim::{Fault, refuse};
 
-use super::world::{World, id, order, parameters, told, world};
-use crate::backend::storpool::StorpoolBackend;
-use crate::backend::{Backend, GroupOrder, SnapshotOrder, VolumeOrder};
+use super::world::{World, told, world};
+use crate::backend::{Backend, GroupOrder, SnapshotOrder};
 use crate::error::{Kind, Outcome};
 use crate::volume::{Bytes, Parameters, SizeRange};
 
@@ -129,100 +125,6 @@ async fn what_is_made_anew_is_made_after_the_delete_before_it() {
     };
     let (deleted, made) = tokio::join!(deleting, making);
     assert!(deleted < made, "whoever deletes once more must not hear of the delete that is over");
-}
-
-#[tokio::test]
-async fn the_next_address_is_asked_where_one_does_not_answer() {
-    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = refusing.local_addr().unwrap();
-    drop(refusing);
-    let world = World::new(|config| config.endpoints.insert(0, format!("http://{address}"))).await;
-    let volume = world.create("v").await.unwrap();
-    world.attach(&volume.id, 1).await.unwrap();
-}
-
-#[tokio::test]
-async fn the_address_that_answered_is_asked_first() {
-    let breaking = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = breaking.local_addr().unwrap();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&asked);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = breaking.accept().await {
-            drop(stream);
-            counted.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-    let world = World::new(|config| config.endpoints.insert(0, format!("http://{address}"))).await;
-    let before = asked.load(Ordering::Relaxed);
-    let volume = world.create("v").await.unwrap();
-    world.attach(&volume.id, 1).await.unwrap();
-    assert_eq!((before, asked.load(Ordering::Relaxed)), (1, 1));
-}
-
-#[tokio::test]
-async fn bad_input_is_named_and_leaves_nothing() {
-    let world = world().await;
-    let missing = VolumeOrder { parameters: parameters(&[("template", "gold")]), ..order("v") };
-    let (kind, outcome, text) = told(world.backend.create(&missing).await);
-    assert_eq!((kind, outcome), (Kind::InvalidArgument, Outcome::Refused), "{text}");
-    assert!(text.contains("\"gold\"") && text.contains("nvme, hybrid"), "{text}");
-    let (kind, _, text) = told(world.backend.capacity(&missing.parameters, None).await);
-    assert!(kind == Kind::InvalidArgument && text.contains("nvme, hybrid"), "{text}");
-    let large = VolumeOrder { size: SizeRange::at_least(Bytes::gib(1 << 21)), ..order("v") };
-    assert_eq!(told(world.backend.create(&large).await).0, Kind::OutOfRange);
-    let volume = world.create("full").await.unwrap();
-    world.sim.cluster().alter("csi--full", |volume| volume.stored = 1 << 44).unwrap();
-    let (kind, outcome, text) = told(world.create("v").await);
-    assert_eq!((kind, outcome), (Kind::ResourceExhausted, Outcome::Refused), "{text}");
-    world.backend.delete(&volume.id).await.unwrap();
-    assert!(world.volumes().is_empty(), "{:?}", world.volumes());
-    for odd in ["a~b", "list", "ä"] {
-        let cut = SnapshotOrder { name: "s".into(), volume: id(odd), parameters: Parameters::default() };
-        let (kind, outcome, text) = told(world.backend.create_snapshot(&cut).await);
-        assert_eq!((kind, outcome), (Kind::NotFound, Outcome::Refused), "{text}");
-    }
-    let untemplated = World::new(|config| config.template = None).await;
-    let (kind, _, text) = told(untemplated.create("v").await);
-    assert!(kind == Kind::InvalidArgument && text.contains("\"template\""), "{text}");
-}
-
-#[tokio::test]
-async fn what_is_not_ours_is_never_touched() {
-    let world = world().await;
-    world.foreign(Some("csi--v"));
-    let (kind, outcome, text) = told(world.create("v").await);
-    assert_eq!((kind, outcome), (Kind::AlreadyExists, Outcome::Refused), "{text}");
-    assert!(text.contains("namePrefix"), "{text}");
-    let (kind, outcome, text) = told(world.backend.delete(&id("csi--v")).await);
-    assert_eq!((kind, outcome), (Kind::FailedPrecondition, Outcome::Refused), "{text}");
-    assert!(world.backend.list(&Default::default()).await.unwrap().items.is_empty());
-    world
-        .sim
-        .cluster()
-        .cut(vec![storpoolsim::state::Cutting {
-            volume: "csi--v".into(),
-            name: Some("csi--w".into()),
-            ..Default::default()
-        }])
-        .unwrap();
-    let (kind, outcome, text) = told(world.create("w").await);
-    assert_eq!((kind, outcome), (Kind::AlreadyExists, Outcome::Refused), "{text}");
-    assert!(text.contains("a snapshot has that name"), "{text}");
-}
-
-#[tokio::test]
-async fn a_bad_token_is_told_and_a_new_one_taken_over() {
-    let world = world().await;
-    world.sim.cluster().config.token = "42".to_owned();
-    let (kind, outcome, text) = told(world.create("v").await);
-    assert_eq!((kind, outcome), (Kind::Unauthenticated, Outcome::Unknown), "{text}");
-    assert!(StorpoolBackend::open("again", world.config.clone(), Default::default()).await.is_err());
-    std::fs::write(world.config.token_file.as_ref().unwrap(), "42\n").unwrap();
-    world.backend.ready().await.unwrap();
-    world.create("v").await.unwrap();
-    let shown = format!("{:?}", world.backend);
-    assert!(!shown.contains("42\"") && !shown.contains("1556129910218014736"), "{shown}");
 }
 
 #[tokio::test]

@@ -28,7 +28,11 @@ pub(super) async fn world() -> World {
 impl World {
     /// With clients 1 to 4, and other settings.
     pub(super) async fn new(change: impl FnOnce(&mut StorpoolConfig)) -> Self {
-        let sim = Sim::start(Config::default()).await.unwrap();
+        Self::on(Sim::start(Config::default()).await.unwrap(), change).await
+    }
+
+    /// The same on a cluster that was started already.
+    pub(super) async fn on(sim: Sim, change: impl FnOnce(&mut StorpoolConfig)) -> Self {
         for client in 1..=4 {
             sim.cluster().add_client(client);
         }

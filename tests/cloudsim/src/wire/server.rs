@@ -11,8 +11,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::state::{Caller, Fate};
 use crate::{Shared, Sim};
@@ -63,8 +65,28 @@ pub fn serve(listener: TcpListener, service: Arc<impl Service>) -> JoinHandle<()
         loop {
             // One that cannot be accepted is its caller's loss.
             if let Ok((stream, _)) = listener.accept().await {
+                // Without this, small answers wait for the caller's delayed acknowledgement.
+                stream.set_nodelay(true).unwrap_or_default();
                 let service = Arc::clone(&service);
                 tokio::spawn(talk(stream, move |request| exchange(request, Arc::clone(&service))));
+            }
+        }
+    })
+}
+
+/// The same for those who come over TLS, and for no others.
+pub fn serve_tls(listener: TcpListener, tls: TlsAcceptor, service: Arc<impl Service>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            if let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap_or_default();
+                let (tls, service) = (tls.clone(), Arc::clone(&service));
+                tokio::spawn(async move {
+                    // Who does not get through is told by the alert, or goes away.
+                    if let Ok(stream) = tls.accept(stream).await {
+                        talk(stream, move |request| exchange(request, Arc::clone(&service))).await;
+                    }
+                });
             }
         }
     })
@@ -89,14 +111,11 @@ pub(crate) fn serve_control(listener: TcpListener, sim: Arc<Sim>) -> JoinHandle<
     })
 }
 
-async fn talk<F>(stream: TcpStream, exchange: impl Fn(http::Request<Incoming>) -> F)
+async fn talk<S, F>(stream: S, exchange: impl Fn(http::Request<Incoming>) -> F)
 where
+    S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = io::Result<Response<Chunks>>>,
 {
-    // Without this, small answers wait for the caller's delayed acknowledgement.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
     let service = service_fn(exchange);
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);

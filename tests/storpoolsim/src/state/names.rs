@@ -43,6 +43,18 @@ pub(super) fn check_tags(tags: &Tags) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a name that has no room beside its tags.
+pub(super) fn check_room(name: &str, tags: &Tags, room: Option<usize>) -> Result<()> {
+    let room = room.unwrap_or(usize::MAX);
+    let length = name.len() + tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    match length <= room {
+        true => Ok(()),
+        false => Err(Refusal::invalid(format!(
+            "Name '{name}' and its tags are too long: {length} of {room} bytes"
+        ))),
+    }
+}
+
 /// Takes over new tags key by key; an empty value removes one.
 pub(super) fn merge(tags: &mut Tags, new: Tags) {
     for (key, value) in new {

@@ -1,6 +1,6 @@
 //! Snapshots: cut at once, deleted in the background.
 
-use super::names::{check, check_tags, merge};
+use super::names::{check, check_room, check_tags, merge};
 use super::{Cluster, DiskChange, Kind, Object, Refusal, Result, Tags};
 
 /// A snapshot that is asked for.
@@ -86,6 +86,7 @@ impl Cluster {
                     return Err(Refusal::exists(format!("Snapshot '{name}' already exists")));
                 }
                 names.push(name.clone());
+                check_room(name, &one.tags, self.config.room)?;
             }
             check_tags(&one.tags)?;
             let mut snapshot = self.cutting(volume, name)?;

@@ -1,6 +1,6 @@
 //! Making, changing, reverting and deleting volumes.
 
-use super::names::{check, check_tags, merge};
+use super::names::{check, check_room, check_tags, merge};
 use super::{Cluster, DiskChange, Kind, Limit, Object, Policy, Refusal, Result, Tags};
 
 /// Sizes are multiples of this.
@@ -169,6 +169,7 @@ impl Cluster {
         let policy = self.policy(source.map(|source| &source.policy), &order.change)?;
         if let Some(name) = &name {
             self.check_free(name)?;
+            check_room(name, &order.change.tags, self.config.room)?;
         }
         self.check_room(&policy.template)?;
         let auto = match base {
@@ -237,6 +238,11 @@ impl Cluster {
                 old.size
             )));
         }
+        let mut tags = old.tags.clone();
+        merge(&mut tags, change.tags);
+        let name = change.rename.as_ref().or(old.name.as_ref()).map_or("", String::as_str);
+        check_room(name, &tags, self.config.room)?;
+        let change = Change { tags: Tags::new(), ..change };
         let policy = self.policy(Some(&old.policy), &change)?;
         let grows = size > old.size;
         let seconds = self.seconds();
@@ -260,7 +266,7 @@ impl Cluster {
         object.name = rename.unwrap_or_else(|| object.name.clone());
         object.bound = change.bound.unwrap_or(object.bound);
         object.end = end.unwrap_or(object.end);
-        merge(&mut object.tags, change.tags);
+        object.tags = tags;
         if resized {
             object.shown = Some(shown);
             self.tell(DiskChange::Sized { id, size });

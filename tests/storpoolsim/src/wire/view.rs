@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::Template;
+use crate::config::{Status, Template};
 use crate::state::{Cluster, Iscsi, Kind, Limit, Object, Rights};
 
 /// A limit: a number, or `-` for none.
@@ -138,7 +138,7 @@ pub(super) fn services(cluster: &Cluster) -> Value {
         .collect();
     let start = cluster.now().as_secs();
     json!({
-        "clusterStatus": "running",
+        "clusterStatus": if cluster.config.status == Status::Waiting { "waiting" } else { "running" },
         "mgmt": {"1": {"id": 1, "version": "21.0", "startTime": start, "status": "running", "prio": 0, "active": true}},
         "clients": clients,
         "servers": {"1": {"id": 1, "version": "21.0", "startTime": start, "status": "running", "missingDisks": [],

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::fields::{Fields, client, json as parse};
 use super::route::unknown;
+use crate::location::{self, Moving};
 use crate::state::{Change, Cluster, Cutting, Detach, Entry, Kind, Order, Refusal, Result};
 
 /// Answers a POST.
@@ -58,8 +59,8 @@ pub(super) fn answer(cluster: &mut Cluster, call: &[&str], body: &[u8]) -> Resul
             cluster.delete_snapshot(&format!("~{id}")).map(|()| done(cluster))
         }
         ["VolumesGroupSnapshot"] => group(cluster, body),
-        ["VolumesReassign"] => reassign(cluster, body, false),
-        ["VolumesReassignWait"] => reassign(cluster, body, true),
+        ["VolumesReassign"] => reassign(&mut [cluster], 0, body, false),
+        ["VolumesReassignWait"] => reassign(&mut [cluster], 0, body, true),
         ["iSCSIConfig"] => {
             let mut fields = Fields::body(body)?;
             let commands = fields.list("commands")?;
@@ -156,6 +157,12 @@ fn snapshot(cluster: &mut Cluster, volume: &str, body: &[u8]) -> Result<Answer> 
     Ok(Answer::Now(with(ok(cluster), &told)))
 }
 
+/// The volumes that a group is to have.
+pub(super) fn grouped(body: &[u8]) -> Result<Vec<String>> {
+    let volumes = Fields::body(body)?.list("volumes")?;
+    volumes.into_iter().map(|volume| Fields::new(volume)?.needed("volume")).collect()
+}
+
 fn group(cluster: &mut Cluster, body: &[u8]) -> Result<Answer> {
     let mut fields = Fields::body(body)?;
     let (volumes, common) = (fields.list("volumes")?, fields.tags()?);
@@ -182,8 +189,8 @@ fn group(cluster: &mut Cluster, body: &[u8]) -> Result<Answer> {
     Ok(Answer::Now(with(ok(cluster), &[("snapshots", json!(told))])))
 }
 
-/// Both calls take both forms: a list of entries, or an object with one.
-fn reassign(cluster: &mut Cluster, body: &[u8], waits: bool) -> Result<Answer> {
+/// Both calls take both forms: a list of entries, or an object with one. Of a single cluster nothing moves.
+pub(super) fn reassign(all: &mut [&mut Cluster], at: usize, body: &[u8], waits: bool) -> Result<Answer> {
     let (items, wait) = match parse(body)? {
         Value::Array(items) => (items, None),
         object => {
@@ -193,16 +200,16 @@ fn reassign(cluster: &mut Cluster, body: &[u8], waits: bool) -> Result<Answer> {
             (items, wait)
         }
     };
-    let entries: Vec<Entry> = items.into_iter().map(entry).collect::<Result<_>>()?;
-    let (generation, clients) = cluster.reassign(&entries)?;
-    let data = ok(cluster);
+    let entries: Vec<Moving> = items.into_iter().map(entry).collect::<Result<_>>()?;
+    let (generation, clients) = location::reassign(all, at, entries)?;
+    let data = ok(all[at]);
     Ok(match waits {
         true => Answer::Confirmed { generation, clients, wait: wait.map(Duration::from_secs), data },
         false => Answer::Now(data),
     })
 }
 
-fn entry(value: Value) -> Result<Entry> {
+fn entry(value: Value) -> Result<Moving> {
     let mut fields = Fields::new(value)?;
     let (kind, name) = match (fields.text("volume")?, fields.text("snapshot")?) {
         (Some(name), None) => (Kind::Volume, name),
@@ -223,10 +230,14 @@ fn entry(value: Value) -> Result<Entry> {
         detach,
         force: fields.truth("force")?.unwrap_or(false),
     };
-    // There is one cluster, so nothing is moved or exported to another.
-    for key in ["allowRemoteExported", "onRemoteAttached", "mcMode"] {
-        fields.take(key);
+    let on_attached = fields.text("onRemoteAttached")?;
+    match fields.text("mcMode")?.as_deref() {
+        None | Some("move") => {}
+        Some("export") => return Err(Refusal::invalid("Exporting a volume is not simulated")),
+        Some(other) => return Err(Refusal::invalid(format!("Invalid mcMode '{other}'"))),
     }
+    // Nothing is exported.
+    fields.truth("allowRemoteExported")?;
     fields.finish()?;
-    Ok(entry)
+    Ok(Moving { entry, on_attached })
 }

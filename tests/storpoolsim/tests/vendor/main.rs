@@ -10,17 +10,51 @@
     reason = "a test ends by panicking, and tells what it skipped"
 )]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use storpoolsim::{Config, Sim};
+use storpoolsim::{Config, Counts, Sim};
 
 /// Calls that the script must have made, so that it cannot end early without being noticed.
 const CALLS: usize = 60;
 
 fn here(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor").join(name)
+}
+
+/// The driver's calls, as its client's sources have them: method and query.
+fn calls_of_driver() -> Result<BTreeSet<String>, String> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src/backend/storpool");
+    let read =
+        |path: &Path| std::fs::read_to_string(path).map_err(|why| format!("{}: {why}", path.display()));
+    let mut text = read(&sources.join("client.rs"))?;
+    for entry in std::fs::read_dir(sources.join("client")).map_err(|why| why.to_string())? {
+        text.push_str(&read(&entry.map_err(|why| why.to_string())?.path())?);
+    }
+    let mut calls = BTreeSet::new();
+    for (word, method) in [("Call::get(", "GET"), ("Call::post(", "POST")] {
+        for rest in text.split(word).skip(1) {
+            // The name of the operation, and then the path, whose first part is the query.
+            let query = rest.split_once("&[\"").and_then(|(_, path)| path.split_once('"'));
+            let (query, _) = query.ok_or_else(|| format!("a call without a query: {word}{rest:.80}"))?;
+            calls.insert(format!("{method} /{query}"));
+        }
+    }
+    Ok(calls)
+}
+
+/// What the script does not try of the driver's calls.
+fn untried(counts: &Counts) -> Result<Vec<String>, String> {
+    let tried = |call: &String| {
+        counts.iter().any(|(made, count)| {
+            count.requests > 0
+                && (made == call
+                    || made.strip_prefix(call.as_str()).is_some_and(|rest| rest.starts_with('/')))
+        })
+    };
+    Ok(calls_of_driver()?.into_iter().filter(|call| !tried(call)).collect())
 }
 
 #[allow(clippy::disallowed_methods, reason = "what starts the driver's commands is the driver's")]
@@ -32,6 +66,18 @@ fn run(program: &Path, arguments: &[&str]) -> Result<Output, String> {
     }
     let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     Err(format!("{shown} {arguments:?}: {}\n{}{}", output.status, text[0], text[1]))
+}
+
+/// The driver's calls are found, and one that is not tried is told.
+fn tells() -> Result<(), Failed> {
+    let calls = calls_of_driver()?;
+    assert!(calls.len() >= 15 && calls.contains("POST /VolumesReassignWait"), "{calls:?}");
+    let mut counts = Counts::new();
+    assert_eq!(untried(&counts)?.len(), calls.len());
+    counts.entry("GET /Volume/{id}".to_owned()).or_default().requests = 1;
+    let untried = untried(&counts)?;
+    assert!(!untried.contains(&"GET /Volume".to_owned()) && untried.contains(&"GET /VolumesList".to_owned()));
+    Ok(())
 }
 
 /// A Python that has the vendor's client, or why there is none.
@@ -54,12 +100,19 @@ fn python() -> Result<PathBuf, String> {
 fn accepts(python: &Path, kind: &str) -> Result<(), Failed> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let sim = Sim::start(Config::default()).await?;
+        let config = Config::default();
+        let sim = match kind {
+            "remote" => Sim::start_location(vec![config.neighbour("d.home", "home"), config]).await?,
+            _ => Sim::start(config).await?,
+        };
         let token = sim.cluster().config.token.clone();
-        for client in [1, 2, 3] {
-            sim.cluster().add_client(client);
+        {
+            let mut cluster = if kind == "remote" { sim.neighbour("d.n") } else { sim.cluster() };
+            for client in [1, 2, 3] {
+                cluster.add_client(client);
+            }
+            cluster.run_client(3, false);
         }
-        sim.cluster().run_client(3, false);
         let (python, kind, at) = (python.to_owned(), kind.to_owned(), sim.addresses()[0]);
         let script = here("script.py").display().to_string();
         let (host, port) = (at.ip().to_string(), at.port().to_string());
@@ -69,6 +122,8 @@ fn accepts(python: &Path, kind: &str) -> Result<(), Failed> {
         let calls =
             text.lines().filter(|line| line.starts_with("called ") || line.starts_with("refused ")).count();
         assert!(text.ends_with("every answer was accepted\n") && calls >= CALLS, "{calls} calls\n{text}");
+        let untried = untried(&sim.counts())?;
+        assert!(untried.is_empty(), "calls of the driver that the script does not make: {untried:?}");
         Ok(())
     })
 }
@@ -81,7 +136,7 @@ fn main() -> ExitCode {
         let test = move || accepts(&python?, kind);
         Trial::test(format!("the_vendors_client_accepts_every_answer::{kind}"), test)
     };
-    let mut trials = vec![trial("single"), trial("multi")];
+    let mut trials = vec![trial("single"), trial("multi"), trial("remote")];
     if let Err(why) = &python
         && !arguments.list
     {
@@ -91,5 +146,6 @@ fn main() -> ExitCode {
         );
         trials = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
     }
+    trials.push(Trial::test("a_call_of_the_driver_that_is_not_tried_is_told", tells));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
