@@ -241,6 +241,7 @@ impl Cluster {
                 self.ledger.shared.push((self.objects[id].called(), writers));
             }
         }
+        self.note_exports();
     }
 
     /// The first of these clients that has not taken over this configuration.
