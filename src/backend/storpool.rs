@@ -36,7 +36,7 @@ use crate::metrics::Metrics;
 use crate::volume::{
     Attachment, GroupSnapshot, Health, NativeId, Parameters, SizeRange, Snapshot, Topology, Volume,
 };
-use attach::Attacher;
+use attach::{Attacher, Way};
 use client::Client;
 use config::SIZES;
 use nodes::Nodes;
@@ -73,8 +73,8 @@ impl StorpoolBackend {
     /// What is wrong with the settings, or why the cluster cannot be used now.
     pub async fn open(name: &str, config: StorpoolConfig, metrics: Arc<Metrics>) -> Result<Self> {
         let client = Arc::new(Client::open(name, &config, metrics)?);
-        let cloud =
-            Cloud { attacher: Attacher::new(&client, &config), client, config, nodes: Nodes::default() };
+        let nodes = Nodes::default();
+        let cloud = Cloud { attacher: Attacher::new(&client, &config, &nodes), client, config, nodes };
         let backend = Self { cloud };
         backend.ready().await?;
         Ok(backend)
@@ -136,7 +136,10 @@ impl Backend for StorpoolBackend {
     }
 
     async fn attach(&self, order: &AttachOrder) -> Result<Attachment> {
-        self.cloud.attach(order).await
+        match self.cloud.way(&order.node).map_err(|error| error.with("volume", &order.volume))? {
+            Way::Block => self.cloud.attach(order).await,
+            Way::Iscsi(settings, initiator) => self.cloud.export(order, settings, initiator).await,
+        }
     }
 
     async fn detach(&self, order: &DetachOrder) -> Result<()> {

@@ -7,9 +7,12 @@
 
 mod batch;
 mod crowd;
+mod export;
+mod holders;
 mod room;
 mod shared;
 mod uses;
+mod withdraw;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +21,18 @@ use tokio::time::Instant;
 
 use batch::{Batches, Undone};
 use crowd::Crowd;
+pub(super) use export::Way;
+use holders::Holders;
 use room::Room;
 use shared::{Asker, Shared, Told};
 
 use super::Cloud;
 use super::client::{Client, Entry, Take};
 use super::config::StorpoolConfig;
+use super::model::iscsi::INITIATOR;
 use super::model::{self, Volume};
 use super::names;
-use super::nodes;
+use super::nodes::{self, Nodes};
 use super::volumes::{content, new_era, quoted};
 use crate::backend::turns::Turns;
 use crate::backend::{AttachOrder, DetachOrder};
@@ -50,6 +56,7 @@ const OPEN_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Attacher {
     client: Arc<Client>,
+    holders: Holders,
     batches: Arc<Batches>,
     table: Asker<Vec<model::Attachment>>,
     volumes: Asker<Vec<Volume>>,
@@ -59,10 +66,11 @@ pub(super) struct Attacher {
 }
 
 impl Attacher {
-    pub(super) fn new(client: &Arc<Client>, config: &StorpoolConfig) -> Self {
+    pub(super) fn new(client: &Arc<Client>, config: &StorpoolConfig, nodes: &Nodes) -> Self {
         let crowd = Crowd::default();
         Self {
             client: Arc::clone(client),
+            holders: Holders::new(client, nodes, config.iscsi.is_some()),
             batches: Batches::new(Arc::clone(client), config.attach_timeout, &crowd),
             table: Asker::new(1, &crowd),
             volumes: Asker::new(MANY, &crowd),
@@ -72,11 +80,11 @@ impl Attacher {
         }
     }
 
-    /// All that is attached, as it was after this call began.
+    /// All that is attached or exported, as it was after this call began.
     async fn table(&self) -> Result<Shared<Vec<model::Attachment>>> {
-        let (began, all) = (Instant::now(), async || self.client.attachments().await);
+        let (began, all) = (Instant::now(), async || self.holders.read().await);
         // One who is alone needs all of it as well.
-        match self.table.ask(all, async || self.client.attachments().await).await? {
+        match self.table.ask(all, async || self.holders.read().await).await? {
             Told::All(table) => Ok(table),
             Told::One(table) => Ok((began, Arc::new(table))),
         }
@@ -192,7 +200,11 @@ impl Cloud {
                 Err(undone) => Err(self.why(job, undone).await),
             };
         }
-        Ok(Some(told(job, &volume, order)))
+        let connection = Connection::Storpool {
+            global_id: volume.link_id().to_owned(),
+            name: Some(volume.name.clone()).filter(|name| !name.starts_with('~')),
+        };
+        Ok(Some(told(job.client, &volume, order, connection)))
     }
 
     /// Why an order failed, as far as the cluster knows.
@@ -230,12 +242,16 @@ impl Cloud {
     /// As [`crate::backend::Backend::detach`].
     pub(super) async fn detach(&self, order: &DetachOrder) -> Result<()> {
         let id = order.volume.as_str();
-        let wanted = match &order.node {
-            // A node that is no client has nothing.
-            Some(node) if nodes::client(node).is_none() => return Ok(()),
-            Some(node) => Some(self.nodes.learn(node)?),
-            None => None,
-        };
+        if let Some(node) = &order.node {
+            // Who is neither a client nor an initiator has nothing.
+            if nodes::client(node).is_none() && nodes::initiator(node).is_none() {
+                return Ok(());
+            }
+            self.nodes.learn_initiator(node);
+            if nodes::client(node).is_some() {
+                self.nodes.learn(node)?;
+            }
+        }
         let _member = self.attacher.crowd.join();
         let _turn = self.attacher.turns.take(id).await;
         let (volume, table) = tokio::join!(self.attacher.volume(id), self.attacher.table());
@@ -246,8 +262,9 @@ impl Cloud {
         };
         let (_, table) = table?;
         let holders = table.iter().filter(|one| volume.is_in(one)).map(|one| one.client);
-        let holders: Vec<_> =
-            holders.filter(|client| wanted.is_none_or(|wanted| wanted == *client)).collect();
+        let of = |node, holder| self.nodes.is(holder, node) && export::may_be_for(node, &volume, holder);
+        let wanted = |holder: u16| order.node.as_ref().is_none_or(|node| of(node, holder));
+        let holders: Vec<_> = holders.filter(|holder| wanted(*holder)).collect();
         if holders.is_empty() {
             return Ok(());
         }
@@ -259,6 +276,11 @@ impl Cloud {
         for client in holders {
             let node = self.nodes.of(client)?;
             let job = Job { id, client, node: &node };
+            if client >= INITIATOR {
+                let withdrawn = self.withdraw(&volume, client, order.fence.is_some()).await;
+                withdrawn.map_err(|error| error.with("volume", id).with("node", node.name()))?;
+                continue;
+            }
             self.take_away(&job, order.fence.is_some()).await.map_err(|error| job.told(error))?;
         }
         Ok(())
@@ -293,17 +315,14 @@ impl Cloud {
 }
 
 /// What the node is told.
-fn told(job: &Job<'_>, volume: &Volume, order: &AttachOrder) -> Attachment {
+fn told(holder: u16, volume: &Volume, order: &AttachOrder, connection: Connection) -> Attachment {
     let era = volume.tags.get(names::ERA).map_or("", String::as_str);
     let raw = order.access.is_block() && uses::ordered(order).writes();
     Attachment {
-        nonce: format!("{}-{era}", job.client),
+        nonce: format!("{holder}-{era}"),
         size: Bytes::new(volume.size),
         content: if raw { crate::volume::Content::Data } else { content(volume) },
         readonly: uses::rights(uses::ordered(order)) == model::Rights::Ro,
-        connection: Connection::Storpool {
-            global_id: volume.link_id().to_owned(),
-            name: Some(volume.name.clone()).filter(|name| !name.starts_with('~')),
-        },
+        connection,
     }
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod calls;
+mod exports;
 mod failure;
 mod retry;
 
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 pub use access::Access;
 pub use calls::{Entry, SnapshotOrder, Take, VolumeOrder};
+pub use exports::{Command, Export};
 pub use failure::{Failure, Name, Refusal};
 pub(super) use retry::Retry;
 

@@ -19,7 +19,8 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// The calls that can be made for a whole location.
 pub(super) fn is_everywhere(call: Option<&str>) -> bool {
     call.is_some_and(|call| {
-        !call.starts_with("VolumeTemplate") && !matches!(call, "ServicesList" | "ClientsConfigDump")
+        !["VolumeTemplate", "iSCSI"].iter().any(|kind| call.starts_with(kind))
+            && !matches!(call, "ServicesList" | "ClientsConfigDump")
     })
 }
 
@@ -262,11 +263,11 @@ impl Client {
         self.read(Call::get("list_services", &["ServicesList"])).await
     }
 
-    async fn read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
+    pub(super) async fn read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
         self.send(call).await.map_err(Failure::into_error)
     }
 
-    async fn done(&self, call: Call<'_>) -> Result<(), Failure> {
+    pub(super) async fn done(&self, call: Call<'_>) -> Result<(), Failure> {
         self.send::<Value>(call).await.map(drop)
     }
 }
