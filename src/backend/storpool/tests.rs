@@ -2,6 +2,8 @@
 
 mod attaches;
 mod devices;
+mod exports;
 mod faults;
+mod initiators;
 mod takeover;
 mod world;
