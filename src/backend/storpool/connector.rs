@@ -135,8 +135,13 @@ impl StorpoolConnector {
 
 #[async_trait]
 impl Connector for StorpoolConnector {
+    /// A node's client is told by the hosts' configuration, which a node of a cluster with iSCSI need not have.
     async fn join(&self) -> Result<Presence> {
-        let (file, host) = (self.config.conf_file.clone(), self.host.clone());
+        let file = match &self.initiator {
+            Some(initiator) => initiator.host_path(&self.config.conf_file),
+            None => self.config.conf_file.clone(),
+        };
+        let host = self.host.clone();
         let conf = tokio::task::spawn_blocking(move || Conf::read(&file, Some(&host)))
             .await
             .map_err(|error| Error::internal("reading the configuration broke off").caused_by(error))??;

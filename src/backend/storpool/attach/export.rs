@@ -172,9 +172,11 @@ impl Cloud {
             let volume = seen.volume.name.as_str();
             let export = Export { initiator: wish.initiator, group: &wish.settings.portal_group, volume };
             let target = seen.target().is_none().then_some(Command::Target(volume));
-            tried.sent = true;
             let commands: Vec<_> = target.into_iter().chain([Command::Export(export)]).collect();
+            let before = std::mem::replace(&mut tried.sent, true);
             if !self.change(&commands, tried).await? {
+                // What was refused is not there because of this call.
+                tried.sent = before || tried.refused.is_none();
                 return Ok(None);
             }
         }
@@ -250,6 +252,7 @@ impl Cloud {
     /// # Errors
     /// Why another look would not help.
     async fn change(&self, commands: &[Command<'_>], tried: &mut Tried) -> Result<bool> {
+        tried.refused = None;
         match self.client.change_iscsi(commands).await {
             Ok(()) => return Ok(true),
             Err(failure) if was_faster(&failure) => tried.refused = Some(failure.into_error()),

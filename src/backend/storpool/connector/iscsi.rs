@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -57,6 +58,11 @@ impl Initiator {
     pub(super) fn on(mut self, iscsi: Iscsi, disks: Disks) -> Self {
         (self.iscsi, self.disks) = (iscsi, disks);
         self
+    }
+
+    /// Where a file of the host is seen.
+    pub(super) fn host_path(&self, file: &Path) -> PathBuf {
+        self.settings.host_root.join(file.strip_prefix("/").unwrap_or(file))
     }
 
     /// The name by which this host logs in.

@@ -8,8 +8,10 @@ use storpoolsim::{Fault, refuse};
 
 use super::world::{World, attach, node, told};
 use crate::backend::storpool::config::{IscsiSettings, Served};
-use crate::backend::{AttachOrder, Backend, DetachOrder, FencingProof};
+use crate::backend::storpool::{StorpoolBackend, StorpoolConnector};
+use crate::backend::{AttachOrder, Backend, Connector, DetachOrder, FencingProof};
 use crate::error::{Kind, Outcome, Result};
+use crate::host::iscsi::fake::Machine;
 use crate::volume::{AccessKind, AccessMode, Attachment, Connection, NativeId, NodeId};
 
 const GROUP: &str = "pg";
@@ -102,15 +104,17 @@ async fn detach(world: &World, volume: &NativeId, name: &str, fence: Option<Fenc
 async fn a_volume_is_exported_with_all_that_its_node_needs_and_withdrawn_with_its_target() {
     let world = world().await;
     let volume = world.create("v").await.unwrap().id;
-    let told = export(&world, &volume, "alpha").await.unwrap();
-    let Connection::Iscsi { volume: of, target, lun, portals } = &told.connection else { panic!("{told:?}") };
+    let first = export(&world, &volume, "alpha").await.unwrap();
+    let Connection::Iscsi { volume: of, target, lun, portals } = &first.connection else {
+        panic!("{first:?}")
+    };
     assert_eq!((of.as_str(), target.as_str(), *lun), ("csi--v", "iqn.2026-01.example:sim:csi--v", 0));
     assert_eq!(*portals, ["10.0.0.1:3260".parse().unwrap(), "10.1.0.1:3260".parse().unwrap()]);
     assert_eq!(exported(&world)["csi--v"], ["alpha"]);
     assert_eq!(world.backend.get(&volume).await.unwrap().attached, [host("alpha")]);
     // Once more changes nothing, and is told the same.
     world.sim.forget_counts();
-    assert_eq!(export(&world, &volume, "alpha").await.unwrap(), told);
+    assert_eq!(export(&world, &volume, "alpha").await.unwrap(), first);
     let posts: u64 = world
         .sim
         .counts()
@@ -120,14 +124,14 @@ async fn a_volume_is_exported_with_all_that_its_node_needs_and_withdrawn_with_it
         .sum();
     assert_eq!(posts, 0, "{:?}", world.sim.counts());
     // Only after it was withdrawn may it be deleted, or be somebody else's.
-    let (kind, outcome, text) = super::world::told(world.backend.delete(&volume).await);
+    let (kind, outcome, text) = told(world.backend.delete(&volume).await);
     assert_eq!((kind, outcome), (Kind::FailedPrecondition, Outcome::Refused), "{text}");
     assert!(text.contains("alpha") && text.contains("exported"), "{text}");
     withdraw(&world, &volume, "alpha").await.unwrap();
     withdraw(&world, &volume, "alpha").await.unwrap();
     assert!(exported(&world).is_empty());
     let later = export(&world, &volume, "alpha").await.unwrap();
-    assert_ne!(later.nonce, told.nonce);
+    assert_ne!(later.nonce, first.nonce);
     withdraw(&world, &volume, "alpha").await.unwrap();
     world.backend.delete(&volume).await.unwrap();
     assert!(world.volumes().is_empty());
@@ -296,10 +300,8 @@ async fn the_two_ways_look_at_each_other_after_they_are_through() {
 }
 
 /// The same back end in another process, which shares no turns.
-async fn other_process(world: &World) -> crate::backend::storpool::StorpoolBackend {
-    crate::backend::storpool::StorpoolBackend::open("fast", world.config.clone(), Default::default())
-        .await
-        .unwrap()
+async fn other_process(world: &World) -> StorpoolBackend {
+    StorpoolBackend::open("fast", world.config.clone(), Default::default()).await.unwrap()
 }
 
 #[tokio::test]
@@ -357,4 +359,40 @@ async fn what_is_set_wrong_is_told() {
     let (kind, outcome, text) = told(export(&all, &unnamed, "n").await);
     assert_eq!((kind, outcome), (Kind::FailedPrecondition, Outcome::Refused), "{text}");
     assert!(text.contains("rename"), "{text}");
+}
+
+/// All of it but the network: the node is known by what it tells, and is told where to log in as a CO would tell it.
+#[tokio::test]
+async fn a_volume_goes_to_a_node_and_back() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("SKIPPED: devices need root");
+    }
+    let world = world().await;
+    let volume = world.create("v").await.unwrap().id;
+    let mut machine = Machine::new();
+    let mut config = world.config.clone();
+    config.conf_file = "/storpool.conf".into();
+    config.iscsi.as_mut().unwrap().host_root = machine.path("");
+    config.node.by_id = machine.path("dev/storpool-byid");
+    config.node.by_name = machine.path("dev/storpool");
+    let connector = StorpoolConnector::new(config, "alpha".to_owned())
+        .with_patience(Duration::from_secs(10))
+        .on(machine.iscsi(), machine.disks());
+    let identity = connector.join().await.unwrap().identity.unwrap();
+    let node = NodeId::new("alpha", [identity].into()).unwrap();
+    let order = AttachOrder { node: node.clone(), ..attach(&volume, 1) };
+    let context = world.backend.attach(&order).await.unwrap().to_context().unwrap();
+    let attachment = Attachment::from_context(&context).unwrap();
+    let Connection::Iscsi { target, portals, .. } = &attachment.connection else { panic!("{context:?}") };
+    machine.export(target, portals[0], "sda", attachment.size.get());
+    let device = connector.connect(&volume, &attachment).await.unwrap();
+    assert_eq!((device.path, device.size), (machine.path("dev/sda"), attachment.size));
+    world.sim.cluster().log_in(&initiator("node"), "csi--v").unwrap();
+    let back = DetachOrder { volume: volume.clone(), node: Some(node), fence: None };
+    assert_eq!(told(world.backend.detach(&back).await).0, Kind::Busy);
+    connector.disconnect(&volume).await.unwrap();
+    world.sim.cluster().log_out(&initiator("node"), "csi--v").unwrap();
+    world.backend.detach(&back).await.unwrap();
+    world.backend.delete(&volume).await.unwrap();
+    assert!(machine.sessions() == 0 && world.volumes().is_empty() && exported(&world).is_empty());
 }

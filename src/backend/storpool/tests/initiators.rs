@@ -158,7 +158,7 @@ async fn a_portal_that_does_not_answer_is_passed_by() {
     assert_eq!(device.path, machine.path("dev/sdb"));
     // What the export was withdrawn from.
     connector.disconnect(&volume).await.unwrap();
-    std::fs::remove_dir_all(machine.path("targets").join(TARGET)).unwrap();
+    std::fs::rename(machine.path("targets").join(TARGET), machine.path("targets/gone")).unwrap();
     machine.refuse(portal(0), None);
     let (kind, _, text) = told(connector.connect(&volume, &attachment(MIB)).await);
     assert!(kind == Kind::Unavailable && text.contains("still exported"), "{text}");
