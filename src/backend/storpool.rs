@@ -39,7 +39,7 @@ use crate::metrics::Metrics;
 use crate::volume::{
     Attachment, GroupSnapshot, Health, NativeId, Parameters, SizeRange, Snapshot, Topology, Volume,
 };
-use attach::Attacher;
+use attach::{Attacher, Way};
 use client::Client;
 use config::SIZES;
 use nodes::Nodes;
@@ -84,7 +84,7 @@ impl StorpoolBackend {
     pub async fn open(name: &str, config: StorpoolConfig, metrics: Arc<Metrics>) -> Result<Self> {
         let client = Arc::new(Client::open(name, &config, metrics)?);
         let nodes = Nodes::new(client.is_everywhere(), client.cluster());
-        let attacher = Attacher::new(&client, &config);
+        let attacher = Attacher::new(&client, &config, &nodes);
         let (turns, making) = (Turns::default(), tokio::sync::Mutex::default());
         let cloud = Cloud { attacher, client, config, nodes, turns, making };
         let backend = Self { cloud };
@@ -142,7 +142,10 @@ impl Backend for StorpoolBackend {
     }
 
     async fn attach(&self, order: &AttachOrder) -> Result<Attachment> {
-        self.cloud.attach(order).await
+        match self.cloud.way(&order.node).map_err(|error| error.with("volume", &order.volume))? {
+            Way::Block => self.cloud.attach(order).await,
+            Way::Iscsi(settings, initiator) => self.cloud.export(order, settings, initiator).await,
+        }
     }
 
     async fn detach(&self, order: &DetachOrder) -> Result<()> {

@@ -3,6 +3,7 @@ mod server_id;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::backend::storpool::config::{IscsiSettings, Served};
 use crate::volume::{Bytes, Topology};
 
 #[derive(Default)]
@@ -615,8 +616,13 @@ fn a_storpool_cluster_is_configured_without_its_token_being_there() {
         ", endpoint: ['http://10.0.0.1:81', 'https://sp.example'], tokenFile: /t, caFile: /ca, confFile: /c, \
          multiCluster: true, template: nvme, clusterId: prod, namePrefix: k8s-, attachTimeout: 20, \
          deleteAfter: 3600, limits: {perServer: 14, volumes: 50, bytes: 10TiB}, topology: {example.org/zone: z1}, \
+         iscsi: {portalGroup: pg.1, nodes: all, multipath: true, hostRoot: /host}, \
          node: {clientId: 12, clusterId: D.n, byId: /byid, byName: /byname}",
     );
+    let iscsi = all.iscsi.unwrap();
+    assert_eq!((iscsi.portal_group.as_str(), iscsi.nodes, iscsi.multipath), ("pg.1", Served::All, true));
+    assert_eq!(iscsi.host_root, Path::new("/host"));
+    assert_eq!(storpool(", iscsi: {portalGroup: pg}").iscsi, Some(IscsiSettings::new("pg")));
     assert_eq!(all.endpoints, ["http://10.0.0.1:81", "https://sp.example"]);
     assert_eq!((all.template.as_deref(), all.cluster.as_str()), (Some("nvme"), "prod"));
     assert_eq!((all.prefix.to_string().as_str(), all.attach_timeout.as_secs()), ("k8s-", 20));
@@ -640,6 +646,7 @@ fn every_fault_of_a_storpool_cluster_is_told() {
     namePrefix: a.b
     attachTimeout: 0
     multiCluster: perhaps
+    iscsi: {nodes: some, hostRoot: host, portals: 3}
     node: {clientId: 4096, clusterId: d, byId: x, client: 3}
   slow: {kind: storpool}
   slwo: {kind: storpool}
@@ -656,6 +663,10 @@ fn every_fault_of_a_storpool_cluster_is_told() {
         "\"backends.fast.namePrefix\": \"a.b\" is no prefix",
         "\"backends.fast.attachTimeout\"",
         "\"perhaps\" is neither true nor false",
+        "\"backends.fast.iscsi.portalGroup\" is missing",
+        "\"some\" names no nodes: use withoutBlock or all",
+        "\"host\" is no absolute path",
+        "\"backends.fast.iscsi.portals\" is not known",
         "\"backends.fast.node.clientId\"",
         "\"d\" is no id of a StorPool cluster",
         "\"backends.fast.node.client\" is not known (did you mean \"clientId\"?)",

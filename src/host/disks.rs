@@ -5,6 +5,7 @@ mod claims;
 mod content;
 mod links;
 mod live;
+mod maps;
 mod scan;
 mod slots;
 mod vpd;
@@ -24,6 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::volume::Bytes;
 
 pub use content::Glance;
+pub use maps::Holder;
 
 /// How long a disk may take to tell its serial. A virtio disk is asked itself, in its queue behind all other requests.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -258,7 +260,8 @@ fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-fn gone(error: &std::io::Error) -> bool {
+/// Whether a file in sysfs, or the device behind it, is not there (any more).
+pub(super) fn gone(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::NotFound
         || matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO | libc::ENOTDIR | libc::EINVAL))
 }

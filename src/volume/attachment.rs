@@ -1,6 +1,7 @@
 //! How an attached volume is reached from its node: the content of publish_context.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,17 @@ pub enum Connection {
         /// Its name, by which the node has another one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+    },
+    /// A logical unit that the node logs in to over iSCSI.
+    Iscsi {
+        /// Whose it is.
+        volume: String,
+        /// The target's name (RFC 7143, 4.2.7).
+        target: String,
+        /// The number of the logical unit in the target.
+        lun: u32,
+        /// Where the target can be reached, each an address and a port: several are paths to the same unit.
+        portals: Vec<SocketAddr>,
     },
 }
 
@@ -160,6 +172,23 @@ mod tests {
         let attachment = Attachment::from_context(&context).unwrap();
         assert_eq!(attachment.connection, Connection::Storpool { global_id: "d.n.a1z".into(), name: None });
         assert_eq!(attachment.to_context().unwrap(), context);
+    }
+
+    #[test]
+    fn a_unit_of_iscsi_is_told_with_all_its_portals() {
+        let connection = r#""connection":{"kind":"iscsi","volume":"v","target":"iqn.2026-01.example:v","lun":0,"portals":["10.0.0.1:3260","[fd00::1]:3260"]}"#;
+        let json = format!(
+            r#"{{"version":1,"nonce":"7","size":1073741824,"content":"new","readonly":false,{connection}}}"#
+        );
+        let context = BTreeMap::from([(KEY.to_owned(), json)]);
+        let attachment = Attachment::from_context(&context).unwrap();
+        let Connection::Iscsi { lun: 0, portals, .. } = &attachment.connection else {
+            panic!("{attachment:?}")
+        };
+        assert_eq!(portals.len(), 2);
+        assert_eq!(attachment.to_context().unwrap(), context);
+        let bad = BTreeMap::from([(KEY.to_owned(), context[KEY].replace("10.0.0.1:3260", "-x"))]);
+        assert!(Attachment::from_context(&bad).is_err());
     }
 
     #[test]

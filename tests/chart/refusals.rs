@@ -59,6 +59,14 @@ const BAD: &[(&[&str], &[&str])] = &[
     (&["backends.two.kind=storpool", "backends.two.cloud=x"], &["at '/backends/two'", "'cloud' not allowed"]),
     (&["backends.two.kind=storpool", "backends.two.endpoint=sp.example:81"], &["/backends/two/endpoint'"]),
     (&["backends.two.kind=storpool", "backends.two.namePrefix=csi"], &["/backends/two/namePrefix'"]),
+    (
+        &["backends.two.kind=storpool", "backends.two.iscsi.multipath=true"],
+        &["/backends/two/iscsi'", "portalGroup"],
+    ),
+    (
+        &["backends.two.kind=storpool", "backends.two.iscsi.portalGroup=pg"],
+        &["backends.two.iscsi: set node.hostNetwork=true"],
+    ),
     (&["backends.here.secret.onNode=true"], &["at '/backends/here/secret'", "missing property"]),
     (
         &["backends.here.secret.existingSecret=a", "backends.here.secret.data.token=b"],

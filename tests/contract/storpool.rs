@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fairlead::backend::storpool::config::IscsiSettings;
 use fairlead::backend::storpool::{StorpoolBackend, StorpoolConfig, StorpoolConnector};
 use fairlead::backend::{Backend, Connector};
 use fairlead::volume::{Bytes, NativeId, NodeId};
@@ -22,6 +23,9 @@ const WITH_DEVICES: [&str; 5] = [
     "a_snapshot_outlives_its_volume",
     "a_clone_has_the_content_and_the_holes",
 ];
+
+/// The portal group of a cluster whose nodes have no `storpool_block`.
+const GROUP: &str = "pg";
 
 pub struct StorpoolFixture {
     config: StorpoolConfig,
@@ -44,8 +48,11 @@ impl Fixture for StorpoolFixture {
     }
 
     fn nodes(&self) -> Vec<NodeId> {
-        let texts = ["alpha;storpool=d.n.1", "beta;storpool=d.n.2", "gamma;storpool=d.n.3"];
-        texts.iter().map(|text| text.parse().unwrap()).collect()
+        let node = |(name, number): (&str, u16)| match &self.config.iscsi {
+            None => format!("{name};storpool=d.n.{number}").parse().unwrap(),
+            Some(_) => format!("{name};iscsi=iqn.2026-01.example:{name}").parse().unwrap(),
+        };
+        [("alpha", 1), ("beta", 2), ("gamma", 3)].map(node).to_vec()
     }
 
     fn connector(&self, node: &NodeId) -> Arc<dyn Connector> {
@@ -66,15 +73,23 @@ impl Fixture for StorpoolFixture {
 pub fn trials(facts: &[Fact], root: bool) -> (Vec<Trial>, usize) {
     let is_served = |fact: &&Fact| fact.needs == Needs::Backend || WITH_DEVICES.contains(&fact.name);
     let (served, left_out): (Vec<&Fact>, Vec<&Fact>) = facts.iter().partition(is_served);
-    let trial = |fact: &Fact| {
-        let fact = *fact;
+    let trial = |fact: &&Fact| {
+        let fact = **fact;
         let skipped = fact.needs == Needs::Devices && !root;
-        Trial::test(format!("storpool::{}", fact.name), move || run(fact)).with_ignored_flag(skipped)
+        let test = move || run(fact, false);
+        Trial::test(format!("storpool::{}", fact.name), test).with_ignored_flag(skipped)
     };
-    (served.into_iter().map(trial).collect(), left_out.len())
+    let exported = |fact: &&Fact| {
+        let fact = **fact;
+        Trial::test(format!("storpool-iscsi::{}", fact.name), move || run(fact, true))
+    };
+    // A login needs a kernel that has iSCSI.
+    let without_devices = served.iter().filter(|fact| fact.needs == Needs::Backend);
+    let trials: Vec<_> = served.iter().map(trial).chain(without_devices.map(exported)).collect();
+    (trials, left_out.len())
 }
 
-fn run(fact: Fact) -> Result<(), Failed> {
+fn run(fact: Fact, iscsi: bool) -> Result<(), Failed> {
     runtime(Bytes::mib(1)).block_on(async {
         // Dropped in the other order: the devices go before what they show.
         let directory = tempfile::tempdir()?;
@@ -91,6 +106,21 @@ fn run(fact: Fact) -> Result<(), Failed> {
         std::fs::write(&token, &sim.cluster().config.token)?;
         let mut config = StorpoolConfig::new(&sim.url(), &token);
         config.template = Some("nvme".to_owned());
+        if iscsi {
+            config.iscsi = Some(IscsiSettings::new(GROUP));
+            let words = |words: &[(&str, &str)]| {
+                words.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+            };
+            let commands = [
+                ("setBaseName".to_owned(), words(&[("name", "iqn.2026-01.example:sim")])),
+                ("createPortalGroup".to_owned(), words(&[("name", GROUP)])),
+                (
+                    "portalGroupAddNetwork".to_owned(),
+                    words(&[("portalGroup", GROUP), ("net", "10.0.0.1/24")]),
+                ),
+            ];
+            sim.cluster().configure_iscsi(&commands).map_err(|refusal| refusal.text)?;
+        }
         let fixture = StorpoolFixture { config, devices };
         (fact.run)(&fixture).await;
         let cluster = sim.cluster();
@@ -99,6 +129,7 @@ fn run(fact: Fact) -> Result<(), Failed> {
             "open devices were taken away: {:?}",
             cluster.ledger.cut_off
         );
+        assert!(!iscsi || cluster.attachments().next().is_none(), "a client got what was to be exported");
         Ok(())
     })
 }

@@ -27,6 +27,9 @@ What the schema cannot judge, or not in words that say what to do. Ends the rend
 {{- end -}}
 {{- $_ := set $directories (clean .) $name -}}
 {{- end -}}
+{{- if and $backend.iscsi (not $.Values.node.hostNetwork) -}}
+{{- fail (printf "backends.%s.iscsi: set node.hostNetwork=true, for open-iscsi's daemon is reached in the host's network alone" $name) -}}
+{{- end -}}
 {{- $socket := printf "%s/plugins_registry/%s-reg.sock" $.Values.node.kubeletDir ($backend.driver | default $.Values.driverName) -}}
 {{- if gt (len $socket) 107 -}}
 {{- fail (printf "node.kubeletDir and the driver's name are too long: the path of a socket has at most 107 bytes, %s has %d" $socket (len $socket)) -}}

@@ -26,7 +26,11 @@ node:
 backends:
   {{- range $name, $backend := $driver.backends }}
   {{ $name }}:
-    {{- omit $backend "driver" "secret" "serverIdFile" | toYaml | nindent 4 }}
+    {{- omit $backend "driver" "secret" "serverIdFile" "iscsi" | toYaml | nindent 4 }}
+    {{- with $backend.iscsi }}
+    iscsi:
+      {{- merge (dict "hostRoot" (include "fairlead.hostRoot" $backend)) . | toYaml | nindent 6 }}
+    {{- end }}
     {{- /* On the nodes the file is missing, and not needed. */}}
     {{- if and (eq $backend.kind "cinder") $backend.secret (not $backend.cloudsFile) (not $backend.cloudConfFile) }}
     cloudsFile: /run/secrets/fairlead/{{ $name }}/clouds.yaml
@@ -124,11 +128,37 @@ finds the new one by itself.
 {{- end }}
 {{- end }}
 
-{{/* The hosts' own configuration of StorPool, which tells each node its number. It must be there: (list driver "mount" or "volume"). */}}
+{{/* Where nodes see the root directory of their hosts, for back ends that use the hosts' own tools. */}}
+{{- define "fairlead.hostRoot" -}}
+{{- .iscsi.hostRoot | default "/host" -}}
+{{- end }}
+
+{{/* The hosts' own root directories, with open-iscsi and its records: (list driver "mount" or "volume"). */}}
+{{- define "fairlead.hostRoots" -}}
+{{- $roots := dict -}}
+{{- range $name, $backend := (index . 0).backends -}}
+{{- if $backend.iscsi -}}
+{{- $_ := set $roots (include "fairlead.hostRoot" $backend) true -}}
+{{- end -}}
+{{- end -}}
+{{- if and $roots (eq (index . 1) "volume") }}
+- name: host-root
+  hostPath: {path: /, type: Directory}
+{{- else }}
+{{- range $root, $_ := $roots }}
+- {name: host-root, mountPath: {{ $root | quote }}, mountPropagation: HostToContainer}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+The hosts' own configuration of StorPool, which tells each node its number. It must be there, but for back ends with iSCSI,
+whose nodes find it in the host's root directory, or do not: (list driver "mount" or "volume").
+*/}}
 {{- define "fairlead.storpool" -}}
 {{- $files := dict -}}
 {{- range $name, $backend := (index . 0).backends -}}
-{{- if eq $backend.kind "storpool" -}}
+{{- if and (eq $backend.kind "storpool") (not $backend.iscsi) -}}
 {{- $_ := set $files ($backend.confFile | default "/etc/storpool.conf") true -}}
 {{- end -}}
 {{- end -}}

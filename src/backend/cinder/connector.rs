@@ -400,7 +400,10 @@ fn check(volume: &NativeId, attachment: &Attachment) -> Result<()> {
             "the attachment is of the disk {serial:?}, which is not this volume's"
         ))
         .with("volume", volume)),
-        Connection::Loop { .. } | Connection::Nameless { .. } | Connection::Storpool { .. } => {
+        Connection::Loop { .. }
+        | Connection::Nameless { .. }
+        | Connection::Storpool { .. }
+        | Connection::Iscsi { .. } => {
             Err(Error::invalid("the attachment is of another kind of back end").with("volume", volume))
         }
     }

@@ -10,9 +10,12 @@
 
 mod batch;
 mod crowd;
+mod export;
+mod holders;
 mod room;
 mod shared;
 mod uses;
+mod withdraw;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +24,18 @@ use tokio::time::Instant;
 
 use batch::{Batches, Undone};
 use crowd::{Crowd, Near};
+pub(super) use export::Way;
+use holders::Holders;
 use room::{Place, Room};
 use shared::{Asker, Shared};
 
 use super::Cloud;
 use super::client::{Client, Entry, LATELY, Take};
 use super::config::StorpoolConfig;
+use super::model::iscsi::INITIATOR;
 use super::model::{self, Volume};
 use super::names;
-use super::nodes::{self, Seat};
+use super::nodes::{self, Nodes, Seat};
 use super::volumes::{content, new_era, quoted};
 use crate::backend::{AttachOrder, DetachOrder};
 use crate::error::{Error, Kind, Outcome, Result};
@@ -52,6 +58,7 @@ const OPEN_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Attacher {
     client: Arc<Client>,
+    holders: Holders,
     batches: Batches,
     table: Asker<Vec<model::Attachment>>,
     volumes: Asker<Vec<Volume>>,
@@ -60,10 +67,11 @@ pub(super) struct Attacher {
 }
 
 impl Attacher {
-    pub(super) fn new(client: &Arc<Client>, config: &StorpoolConfig) -> Self {
+    pub(super) fn new(client: &Arc<Client>, config: &StorpoolConfig, nodes: &Nodes) -> Self {
         let crowd = Crowd::default();
         Self {
             client: Arc::clone(client),
+            holders: Holders::new(client, nodes, config.iscsi.is_some()),
             batches: Batches::new(Arc::clone(client), config.attach_timeout, &crowd),
             table: Asker::default(),
             volumes: Asker::default(),
@@ -82,13 +90,13 @@ impl Attacher {
         }
     }
 
-    /// All that is attached, as it was at this time or later.
+    /// All that is attached or exported, as it was at this time or later.
     async fn table(&self, since: Instant) -> Result<Shared<Vec<model::Attachment>>> {
         if self.crowd.is_one() {
-            return self.table.ask(since, self.client.attachments()).await;
+            return self.table.ask(since, self.holders.read()).await;
         }
         let began = Instant::now();
-        Ok((began, Arc::new(self.client.attachments().await?)))
+        Ok((began, Arc::new(self.holders.read().await?)))
     }
 
     /// A volume, as it was at this time or later. For a crowd, one list is asked for instead of each volume.
@@ -267,7 +275,13 @@ impl Cloud {
         match mine.first() {
             // It was made anew meanwhile, or reverted.
             Some(mine) if !volume.is_known_as(mine) => Ok(None),
-            Some(mine) if mine.rights == rights => Ok(Some(told(job, volume, order))),
+            Some(mine) if mine.rights == rights => {
+                let connection = Connection::Storpool {
+                    global_id: volume.link_id().to_owned(),
+                    name: Some(volume.name.clone()).filter(|name| !name.starts_with('~')),
+                };
+                Ok(Some(told(job.seat, volume, order, connection)))
+            }
             _ => {
                 let text = "the cluster answered that it is attached, and does not list it so: is the client down, or did \
                             somebody detach it?";
@@ -311,12 +325,16 @@ impl Cloud {
     /// As [`crate::backend::Backend::detach`].
     pub(super) async fn detach(&self, order: &DetachOrder) -> Result<()> {
         let id = order.volume.as_str();
-        let wanted = match &order.node {
-            // A node that is no client has nothing.
-            Some(node) if nodes::client(node).is_none() => return Ok(()),
-            Some(node) => Some(self.nodes.learn(node)?),
-            None => None,
-        };
+        if let Some(node) = &order.node {
+            // Who is neither a client nor an initiator has nothing.
+            if nodes::client(node).is_none() && nodes::initiator(node).is_none() {
+                return Ok(());
+            }
+            self.nodes.learn_initiator(node);
+            if nodes::client(node).is_some() {
+                self.nodes.learn(node)?;
+            }
+        }
         let _member = self.attacher.crowd.join();
         let _turn = self.turns.take(id).await;
         let mut near = Some(self.attacher.crowd.near());
@@ -326,8 +344,11 @@ impl Cloud {
             Err(error) => return Err(error),
         };
         let holders = table.iter().filter(|one| volume.is_in(one)).map(model::Attachment::seat);
+        let of = |node, holder: &Seat| {
+            self.nodes.is(holder, node) && export::may_be_for(node, &volume, holder.client)
+        };
         let holders: Vec<_> =
-            holders.filter(|seat| wanted.as_ref().is_none_or(|wanted| wanted == seat)).collect();
+            holders.filter(|holder| order.node.as_ref().is_none_or(|node| of(node, holder))).collect();
         if holders.is_empty() {
             return Ok(());
         }
@@ -338,6 +359,11 @@ impl Cloud {
         phase("detach");
         for seat in holders {
             let node = self.nodes.of(&seat)?;
+            if seat.client >= INITIATOR {
+                let withdrawn = self.withdraw(&volume, seat.client, order.fence.is_some()).await;
+                withdrawn.map_err(|error| error.with("volume", id).with("node", node.name()))?;
+                continue;
+            }
             let job = Job { id, seat: &seat, node: &node };
             let near = near.take().unwrap_or_else(|| self.attacher.crowd.near());
             self.take_away(&job, order.fence.is_some(), near).await.map_err(|error| job.told(error))?;
@@ -389,17 +415,14 @@ impl Cloud {
 }
 
 /// What the node is told.
-fn told(job: &Job<'_>, volume: &Volume, order: &AttachOrder) -> Attachment {
+fn told(holder: &Seat, volume: &Volume, order: &AttachOrder, connection: Connection) -> Attachment {
     let era = volume.tags.get(names::ERA).map_or("", String::as_str);
     let raw = order.access.is_block() && uses::ordered(order).writes();
     Attachment {
-        nonce: format!("{}-{era}", job.seat),
+        nonce: format!("{holder}-{era}"),
         size: Bytes::new(volume.size),
         content: if raw { crate::volume::Content::Data } else { content(volume) },
         readonly: uses::rights(uses::ordered(order)) == model::Rights::Ro,
-        connection: Connection::Storpool {
-            global_id: volume.link_id().to_owned(),
-            name: Some(volume.name.clone()).filter(|name| !name.starts_with('~')),
-        },
+        connection,
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod calls;
 mod changes;
+mod exports;
 mod failure;
 mod retry;
 
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 pub use access::Access;
 pub use calls::{Entry, SnapshotOrder, Take, VolumeOrder};
 pub(super) use changes::LATELY;
+pub use exports::{Command, Export};
 pub use failure::{Failure, Name, Refusal};
 pub(super) use retry::Retry;
 

@@ -48,8 +48,46 @@ pub struct StorpoolConfig {
     pub max_bytes: Option<Bytes>,
     /// From where it can be reached; empty: from everywhere.
     pub reach: Topology,
+    /// How nodes without `storpool_block` are served; `None`: not at all.
+    pub iscsi: Option<IscsiSettings>,
     /// What nodes alone read.
     pub node: NodeSettings,
+}
+
+/// Which nodes are served over iSCSI.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Served {
+    /// Those that have no number of a client.
+    #[default]
+    WithoutBlock,
+    /// All.
+    All,
+}
+
+/// The part of the settings that is about iSCSI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IscsiSettings {
+    /// The portal group in which volumes are exported. An administrator has made it, with its networks.
+    pub portal_group: String,
+    /// For which nodes.
+    pub nodes: Served,
+    /// Whether a node logs in at all portals and takes nothing but the map that multipathd makes of them.
+    pub multipath: bool,
+    /// Where a node's driver sees the root directory of its host, which has open-iscsi.
+    pub host_root: PathBuf,
+}
+
+impl IscsiSettings {
+    /// The defaults, in this portal group.
+    #[must_use]
+    pub fn new(portal_group: &str) -> Self {
+        Self {
+            portal_group: portal_group.to_owned(),
+            nodes: Served::default(),
+            multipath: false,
+            host_root: "/".into(),
+        }
+    }
 }
 
 /// The node's part of the settings.
@@ -94,6 +132,7 @@ impl Default for StorpoolConfig {
             max_volumes: None,
             max_bytes: None,
             reach: Topology::default(),
+            iscsi: None,
             node: NodeSettings::default(),
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! The client makes links by global id and by name to a device whose number means nothing. Both links are followed where
 //! both are there, and the device must be one and have the size that was told. A node has nothing to attach or detach, so
-//! connecting is finding, and disconnecting is to see to it that nothing of this node is still to be written.
+//! connecting is finding, and disconnecting is to see to it that nothing of this node is still to be written. A node without
+//! the client logs in to volumes instead (see `iscsi`).
+
+mod iscsi;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,14 +14,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::conf::Conf;
-use super::config::StorpoolConfig;
+use super::config::{Served, StorpoolConfig};
 use super::names::is_global_id;
+use super::nodes::INITIATOR_IDENTITY;
 use super::{IDENTITY, PER_SERVER, Seat};
 use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::host::disks::{Disk, Disks};
 use crate::host::uevent;
 use crate::volume::{Attachment, Bytes, Connection, Content, Health, HealthFault, HealthStatus, NativeId};
+use iscsi::Initiator;
 
 /// How long a device may take to appear after the cluster has said that it is attached, or to show its new size.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,6 +34,7 @@ pub struct StorpoolConnector {
     config: Arc<StorpoolConfig>,
     host: String,
     disks: Disks,
+    initiator: Option<Initiator>,
     patience: Duration,
 }
 
@@ -36,7 +42,15 @@ impl StorpoolConnector {
     /// Puts it together. Does no I/O. `host` is this host's name in StorPool's configuration.
     #[must_use]
     pub fn new(config: StorpoolConfig, host: String) -> Self {
-        Self { config: Arc::new(config), host, disks: Disks::default(), patience: PATIENCE }
+        let initiator = config.iscsi.as_ref().map(Initiator::new);
+        Self { config: Arc::new(config), host, disks: Disks::default(), initiator, patience: PATIENCE }
+    }
+
+    /// The same on another machine.
+    #[cfg(test)]
+    pub(super) fn on(mut self, iscsi: crate::host::iscsi::Iscsi, disks: Disks) -> Self {
+        self.initiator = self.initiator.map(|initiator| initiator.on(iscsi, disks));
+        self
     }
 
     /// The same with another patience.
@@ -121,38 +135,56 @@ impl StorpoolConnector {
 
 #[async_trait]
 impl Connector for StorpoolConnector {
+    /// A node's client is told by the hosts' configuration, which a node of a cluster with iSCSI need not have.
     async fn join(&self) -> Result<Presence> {
-        let (file, host) = (self.config.conf_file.clone(), self.host.clone());
+        let file = match &self.initiator {
+            Some(initiator) => initiator.host_path(&self.config.conf_file),
+            None => self.config.conf_file.clone(),
+        };
+        let host = self.host.clone();
         let conf = tokio::task::spawn_blocking(move || Conf::read(&file, Some(&host)))
             .await
             .map_err(|error| Error::internal("reading the configuration broke off").caused_by(error))??;
         let node = &self.config.node;
-        let told = match node.client {
+        let client = match node.client {
             Some(client) => Some(client),
             None => conf.client()?,
         };
-        let client = told.ok_or_else(|| {
-            Error::precondition(format!(
-                "this node's number in StorPool is not known: {} has no SP_OURID for {:?} ({}), and \"node.clientId\" is not \
-                 set",
-                self.config.conf_file.display(),
-                self.host,
-                conf.hosts()
-            ))
-        })?;
-        let cluster = match &node.cluster_id {
-            Some(cluster) => Some(cluster.clone()),
-            None => conf.cluster()?,
+        let served = self.config.iscsi.as_ref().map(|iscsi| iscsi.nodes);
+        let identity = match (&self.initiator, client) {
+            (Some(initiator), None) => (INITIATOR_IDENTITY, initiator.name().await?),
+            (Some(initiator), Some(_)) if served == Some(Served::All) => {
+                (INITIATOR_IDENTITY, initiator.name().await?)
+            }
+            (_, Some(client)) => {
+                let cluster = match &node.cluster_id {
+                    Some(cluster) => Some(cluster.clone()),
+                    None => conf.cluster()?,
+                };
+                (IDENTITY, Seat { cluster, client }.to_string())
+            }
+            (None, None) => {
+                return Err(Error::precondition(format!(
+                    "this node's number in StorPool is not known: {} has no SP_OURID for {:?} ({}), and \"node.clientId\" is \
+                     not set; a node without storpool_block needs \"iscsi\"",
+                    self.config.conf_file.display(),
+                    self.host,
+                    conf.hosts()
+                )));
+            }
         };
-        let identity = Seat { cluster, client }.to_string();
         Ok(Presence {
-            identity: Some((IDENTITY.to_owned(), identity)),
+            identity: Some((identity.0.to_owned(), identity.1)),
             topology: self.config.reach.clone(),
             max_volumes: Some(self.config.per_server.unwrap_or(PER_SERVER).min(PER_SERVER)),
         })
     }
 
     async fn connect(&self, volume: &NativeId, attachment: &Attachment) -> Result<Device> {
+        if let (Some(initiator), Connection::Iscsi { .. }) = (&self.initiator, &attachment.connection) {
+            let connected = initiator.connect(volume, attachment, self.patience).await;
+            return connected.map_err(|error| error.with("volume", volume));
+        }
         check(volume, attachment)?;
         let links = self.links(volume, Some(&attachment.connection));
         let device = self.wait(volume, &links, attachment.size).await?;
@@ -164,19 +196,36 @@ impl Connector for StorpoolConnector {
     }
 
     async fn find(&self, volume: &NativeId) -> Result<Option<Device>> {
-        self.device(volume).await
+        let found = self.device(volume).await?;
+        match &self.initiator {
+            Some(initiator) if found.is_none() => {
+                initiator.find(volume).await.map_err(|error| error.with("volume", volume))
+            }
+            _ => Ok(found),
+        }
     }
 
     async fn refresh(&self, volume: &NativeId, size: Bytes) -> Result<Device> {
         let links = self.links(volume, None);
         if self.device(volume).await?.is_none() {
+            let refreshed = match &self.initiator {
+                Some(initiator) => initiator.refresh(volume, size, self.patience).await,
+                None => Ok(None),
+            };
+            if let Some(device) = refreshed.map_err(|error| error.with("volume", volume))? {
+                return Ok(device);
+            }
             return Err(Error::not_found("the volume's device is not on this node").with("volume", volume));
         }
         self.wait(volume, &links, size).await
     }
 
-    /// The device stays until the cluster takes it.
+    /// A device of the client's stays until the cluster takes it.
     async fn disconnect(&self, volume: &NativeId) -> Result<()> {
+        if let Some(initiator) = &self.initiator {
+            let ended = initiator.disconnect(volume, self.patience).await;
+            ended.map_err(|error| error.with("volume", volume))?;
+        }
         let Some(device) = self.device(volume).await? else { return Ok(()) };
         match self.disks.settle(&device).await {
             Ok(()) => Ok(()),
@@ -199,7 +248,7 @@ impl Connector for StorpoolConnector {
     }
 
     async fn health(&self, volume: &NativeId) -> Result<Health> {
-        let Some(device) = self.device(volume).await? else { return Ok(Vec::new()) };
+        let Some(device) = self.find(volume).await? else { return Ok(Vec::new()) };
         Ok(match self.disks.answers(&device).await {
             Ok(()) => Vec::new(),
             Err(error) => vec![HealthFault {
@@ -214,8 +263,12 @@ impl Connector for StorpoolConnector {
 /// Whether the attachment is one of this volume's, and names nothing that could lead elsewhere.
 fn check(volume: &NativeId, attachment: &Attachment) -> Result<()> {
     let bad = |text: &str| Err(Error::invalid(text.to_owned()).with("volume", volume));
-    let Connection::Storpool { global_id, name } = &attachment.connection else {
-        return bad("the attachment is of another kind of back end");
+    let (global_id, name) = match &attachment.connection {
+        Connection::Storpool { global_id, name } => (global_id, name),
+        Connection::Iscsi { .. } => {
+            return bad("the volume is exported over iSCSI, and this node's settings have no \"iscsi\"");
+        }
+        _ => return bad("the attachment is of another kind of back end"),
     };
     let id = volume.as_str();
     if !is_global_id(global_id) || name.as_ref().is_some_and(|name| !super::names::is_name(name)) {

@@ -70,7 +70,7 @@ impl Cloud {
         let mut retry = Retry::default();
         for _ in 0..ROUNDS {
             if let Some(aside) = aside {
-                self.prepare(aside).await.map_err(|error| retry.worse(error))?;
+                self.prepare(aside).await.map_err(|error| retry.doubt(error))?;
             }
             let mut taken = false;
             match self.client.create_volume(plan).await {

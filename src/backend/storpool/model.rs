@@ -1,6 +1,8 @@
 //! What the management API answers. Read leniently: unknown fields are passed over, numbers may be texts, and lists and
 //! maps null.
 
+pub mod iscsi;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -150,7 +152,7 @@ pub struct Attachment {
     /// Whether it is a snapshot.
     #[serde(default, deserialize_with = "or_default")]
     pub snapshot: bool,
-    /// Who has it.
+    /// Who has it. Of an export, the number of the initiator with [`iscsi::INITIATOR`] added.
     #[serde(deserialize_with = "client")]
     pub client: u16,
     /// What the client may do.

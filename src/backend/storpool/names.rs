@@ -23,6 +23,10 @@ pub(super) const ERA: &str = "fl-era";
 pub(super) const DATA: &str = "fl-data";
 /// How a client, whose number follows, uses a volume.
 pub(super) const USE: &str = "fl-use";
+/// For which node a volume is exported to an initiator, whose number follows: a digest of the node's name.
+pub(super) const EXPORTED: &str = "fl-on";
+/// Bytes of that digest: tags have little room.
+pub(super) const ROOM_NOTE: usize = 4;
 /// On a snapshot that outlives a deleted volume for a while: what that was called. It is none that CSI knows of.
 pub(super) const GONE: &str = "fl-gone";
 /// On a snapshot that is only there while a copy is made in another template: whose cluster's it is. It is none that CSI

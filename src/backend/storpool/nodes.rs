@@ -1,17 +1,18 @@
-//! Which node a client is. A cluster knows clients by number alone; who orders an attachment names both. In a location, the
-//! numbers of one cluster say nothing in another.
+//! Which node a client or an initiator is. A cluster knows clients by number alone, and initiators by their names; who
+//! orders an attachment names both. In a location, the numbers of one cluster say nothing in another.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::model::iscsi::INITIATOR;
 use crate::error::{Error, Result};
 use crate::volume::NodeId;
 
 /// The kind of identity by which a node tells which client it is: `<number>`, or `<cluster id>.<number>`.
 pub const IDENTITY: &str = "storpool";
 
-/// One client among all that a back end reaches.
+/// One client among all that a back end reaches, or an initiator under the number that stands for it ([`INITIATOR`]).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seat {
     /// Its cluster, where the back end reaches several.
@@ -30,15 +31,15 @@ impl fmt::Display for Seat {
     }
 }
 
-/// The nodes that were named to this process, by their clients.
-#[derive(Debug, Default)]
-pub struct Nodes {
-    known: Mutex<BTreeMap<Seat, NodeId>>,
-    /// Whether the back end reaches all clusters of a location.
-    everywhere: bool,
-    /// The only cluster that it reaches, where that is known.
-    cluster: Option<String>,
+impl Seat {
+    /// That of an initiator. Exports are of the one cluster that is asked.
+    pub(super) const fn of_initiator(number: u16) -> Self {
+        Self { cluster: None, client: number }
+    }
 }
+
+/// The kind of identity by which a node tells its initiator's name.
+pub const INITIATOR_IDENTITY: &str = "iscsi";
 
 /// What a node tells of its client, the cluster only where it knows that; `None` where it is none of StorPool's. A node id of
 /// StorPool's own driver is the identity alone.
@@ -55,10 +56,46 @@ pub fn client(node: &NodeId) -> Option<Seat> {
     Some(Seat { cluster: cluster.map(str::to_owned), client })
 }
 
+/// The initiator's name in a node's id; `None` where it has told none.
+#[must_use]
+pub fn initiator(node: &NodeId) -> Option<&str> {
+    node.identity(INITIATOR_IDENTITY).filter(|name| is_initiator(name))
+}
+
+/// Whether a text can be the name of an initiator of iSCSI, as the API takes them.
+#[must_use]
+pub fn is_initiator(name: &str) -> bool {
+    let sound = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | ':');
+    ["iqn.", "eui.", "naa."].iter().any(|kind| name.starts_with(kind)) && name.chars().all(sound)
+}
+
+/// What this process was told of nodes.
+#[derive(Debug, Default)]
+struct Known {
+    clients: BTreeMap<Seat, NodeId>,
+    initiators: BTreeMap<String, NodeId>,
+    /// The initiators' names by their numbers, as the cluster told them last.
+    names: BTreeMap<u16, String>,
+}
+
+/// The nodes that were named to this process, by their clients and initiators. Cloning gives another handle.
+#[derive(Clone, Debug, Default)]
+pub struct Nodes {
+    known: Arc<Mutex<Known>>,
+    /// Whether the back end reaches all clusters of a location.
+    everywhere: bool,
+    /// The only cluster that it reaches, where that is known.
+    cluster: Option<String>,
+}
+
 impl Nodes {
     /// Of a back end that reaches all clusters of a location, or only this one.
     pub(super) fn new(everywhere: bool, cluster: Option<&str>) -> Self {
-        Self { known: Mutex::default(), everywhere, cluster: cluster.map(str::to_owned) }
+        Self { known: Arc::default(), everywhere, cluster: cluster.map(str::to_owned) }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers a node and tells which client it is.
@@ -67,6 +104,12 @@ impl Nodes {
     /// `NotFound` where it is none; `FailedPrecondition` where it is not known of which cluster it is, or it is one that this
     /// back end does not reach.
     pub fn learn(&self, node: &NodeId) -> Result<Seat> {
+        let seat = self.seat(node)?;
+        self.known().clients.insert(seat.clone(), node.clone());
+        Ok(seat)
+    }
+
+    fn seat(&self, node: &NodeId) -> Result<Seat> {
         let told = client(node).ok_or_else(|| {
             Error::not_found(
                 "the node has not told which StorPool client it is: is the node's driver running?",
@@ -74,44 +117,77 @@ impl Nodes {
             .with("node", node)
         })?;
         let refuse = |text: String| Err(Error::precondition(text).with("node", node));
-        let seat = match (self.everywhere, &told.cluster, &self.cluster) {
-            (true, None, _) => {
-                return refuse(
-                    "the node has not told which cluster of the location it is in: set SP_CLUSTER_ID in its \
-                     storpool.conf, or \"node.clusterId\""
-                        .to_owned(),
-                );
-            }
-            (true, Some(_), _) => told,
-            (false, Some(cluster), Some(own)) if cluster != own => {
-                return refuse(format!(
-                    "the node is in the StorPool cluster {cluster}, and the management API is that of {own}: if both are in \
-                     one location, set \"multiCluster: true\""
-                ));
-            }
-            (false, ..) => Seat { cluster: None, ..told },
-        };
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(seat.clone(), node.clone());
-        Ok(seat)
+        match (self.everywhere, &told.cluster, &self.cluster) {
+            (true, None, _) => refuse(
+                "the node has not told which cluster of the location it is in: set SP_CLUSTER_ID in its storpool.conf, or \
+                 \"node.clusterId\""
+                    .to_owned(),
+            ),
+            (true, Some(_), _) => Ok(told),
+            (false, Some(cluster), Some(own)) if cluster != own => refuse(format!(
+                "the node is in the StorPool cluster {cluster}, and the management API is that of {own}: if both are in one \
+                 location, set \"multiCluster: true\""
+            )),
+            (false, ..) => Ok(Seat { cluster: None, ..told }),
+        }
     }
 
-    /// The node of a client. Of one that was not named yet, the number is the name too.
+    /// Remembers a node by its initiator, where it has told one.
+    pub fn learn_initiator(&self, node: &NodeId) {
+        if let Some(name) = initiator(node) {
+            self.known().initiators.insert(name.to_owned(), node.clone());
+        }
+    }
+
+    /// Remembers which numbers the cluster gives to initiators.
+    pub fn note(&self, names: BTreeMap<u16, String>) {
+        self.known().names = names;
+    }
+
+    /// Whether a client, or an initiator, is this node's.
+    #[must_use]
+    pub fn is(&self, holder: &Seat, node: &NodeId) -> bool {
+        match holder.client < INITIATOR {
+            true => self.seat(node).is_ok_and(|seat| seat == *holder),
+            false => self.known().names.get(&holder.client).is_some_and(|name| initiator(node) == Some(name)),
+        }
+    }
+
+    /// The node of a client or initiator. Of one that was not named yet, the number is the name too.
     ///
     /// # Errors
-    /// Never: a number can be a part of a node id.
-    pub fn of(&self, seat: &Seat) -> Result<NodeId> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(seat).cloned();
-        let unnamed =
-            || NodeId::new(&format!("client-{seat}"), [(IDENTITY.to_owned(), seat.to_string())].into());
-        known.map_or_else(unnamed, Ok)
+    /// `InvalidArgument` where the initiator of a node that is not ours has too long a name for a node id.
+    pub fn of(&self, holder: &Seat) -> Result<NodeId> {
+        let known = self.known();
+        if holder.client < INITIATOR {
+            let unnamed = || {
+                let identity = [(IDENTITY.to_owned(), holder.to_string())];
+                NodeId::new(&format!("client-{holder}"), identity.into())
+            };
+            return known.clients.get(holder).cloned().map_or_else(unnamed, Ok);
+        }
+        let name = known.names.get(&holder.client).cloned().unwrap_or_default();
+        let unnamed = || {
+            let identity = [(INITIATOR_IDENTITY.to_owned(), name.clone())];
+            NodeId::new(&format!("initiator-{}", holder.client - INITIATOR), identity.into())
+        };
+        known.initiators.get(&name).cloned().map_or_else(unnamed, Ok)
     }
 
-    /// A client for people: with its node's name, where that is known.
+    /// A client or initiator for people: with its node's name, where that is known.
     #[must_use]
-    pub fn told(&self, seat: &Seat) -> String {
-        match self.known.lock().unwrap_or_else(PoisonError::into_inner).get(seat) {
-            Some(node) => format!("{} (client {seat})", node.name()),
-            None => format!("client {seat}"),
+    pub fn told(&self, holder: &Seat) -> String {
+        let known = self.known();
+        let (what, node) = match holder.client < INITIATOR {
+            true => (format!("client {holder}"), known.clients.get(holder)),
+            false => {
+                let name = known.names.get(&holder.client).map_or("", String::as_str);
+                (format!("initiator {name}"), known.initiators.get(name))
+            }
+        };
+        match node {
+            Some(node) => format!("{} ({what})", node.name()),
+            None => what,
         }
     }
 }
@@ -162,5 +238,24 @@ mod tests {
             error.kind() == Kind::FailedPrecondition && error.to_string().contains("multiCluster"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn initiators_are_known_by_their_names() {
+        let node: NodeId = "beta;iscsi=iqn.2026-01.example:beta".parse().unwrap();
+        assert_eq!(initiator(&node), Some("iqn.2026-01.example:beta"));
+        for none in ["beta", "beta;iscsi=beta", "beta;iscsi=iqn.A", "beta;storpool=3"] {
+            assert_eq!(initiator(&none.parse().unwrap()), None, "{none}");
+        }
+        let (nodes, number) = (Nodes::default(), INITIATOR | 3);
+        nodes.note([(number, "iqn.2026-01.example:beta".to_owned())].into());
+        assert_eq!(nodes.told(number), "initiator iqn.2026-01.example:beta");
+        assert_eq!(nodes.of(number).unwrap().to_string(), "initiator-3;iscsi=iqn.2026-01.example:beta");
+        assert!(nodes.is(number, &node) && !nodes.is(INITIATOR, &node) && !nodes.is(3, &node));
+        let other: NodeId = "gamma;storpool=3".parse().unwrap();
+        assert!(nodes.is(3, &other) && !nodes.is(INITIATOR | 9, &other));
+        nodes.learn_initiator(&node);
+        assert_eq!(nodes.told(number), "beta (initiator iqn.2026-01.example:beta)");
+        assert_eq!(nodes.of(number).unwrap(), node);
     }
 }

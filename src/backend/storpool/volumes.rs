@@ -50,6 +50,7 @@ impl Cloud {
             );
             return Err(Error::precondition(text).with("volume", id));
         }
+        self.drop_target(&found).await.map_err(|error| error.with("volume", id))?;
         let Some(after) = self.config.delete_after else { return self.erase(id, &found.global_id).await };
         let remains = self.keep_remains(id, &found, after).await?;
         match self.erase(id, &found.global_id).await {
@@ -107,12 +108,15 @@ impl Cloud {
     async fn held(&self, id: &str, failure: Failure) -> Error {
         let error = failure.into_error().with_kind(Kind::FailedPrecondition).with_outcome(Outcome::Refused);
         let error = error.with("volume", id);
-        let (Ok(volume), Ok(table)) = (self.client.volume(id).await, self.client.attachments().await) else {
+        let (Ok(volume), Ok(table)) = (self.client.volume(id).await, self.holders().await) else {
             return error;
         };
         let holders: Vec<_> =
             table.iter().filter(|one| volume.is_in(one)).map(|one| self.nodes.told(&one.seat())).collect();
-        error.and(format!("it is attached to {}: detach it first", holders.join(", ")))
+        match holders.is_empty() {
+            true => error,
+            false => error.and(format!("it is attached to {}: detach it first", holders.join(", "))),
+        }
     }
 
     /// One volume.
@@ -120,7 +124,7 @@ impl Cloud {
     /// # Errors
     /// `NotFound`.
     pub(super) async fn get(&self, id: &str) -> Result<Volume> {
-        let (volume, table) = tokio::join!(self.client.volume(id), self.client.attachments());
+        let (volume, table) = tokio::join!(self.client.volume(id), self.holders());
         self.volume(&volume?, &table?).map(|volume| Volume { id: id.parse().unwrap_or(volume.id), ..volume })
     }
 
@@ -129,7 +133,7 @@ impl Cloud {
     /// # Errors
     /// `BadToken`; why the cluster does not tell.
     pub(super) async fn list(&self, page: &Page) -> Result<Listing<Volume>> {
-        let (volumes, table) = tokio::join!(self.client.volumes(), self.client.attachments());
+        let (volumes, table) = tokio::join!(self.client.volumes(), self.holders());
         let table = table?;
         let ours = volumes?.into_iter().filter(|volume| self.is_ours(&volume.tags));
         let mut ours: Vec<(NativeId, model::Volume)> =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{count, prefix, read_topology, values};
-use crate::backend::storpool::config::{Prefix, StorpoolConfig};
+use crate::backend::storpool::config::{IscsiSettings, Prefix, Served, StorpoolConfig};
 use crate::document::Faults;
 use crate::document::section::Section;
 
@@ -50,8 +50,51 @@ pub(super) fn read(section: &mut Section<'_>, faults: &Faults) -> StorpoolConfig
         limits.finish();
     }
     config.reach = read_topology(section, "topology", faults);
+    config.iscsi = read_iscsi(section);
     read_node(section, &mut config);
     config
+}
+
+fn read_iscsi(parent: &mut Section<'_>) -> Option<IscsiSettings> {
+    let mut section = parent.section("iscsi")?;
+    let group = section.parsed("portalGroup", portal_group);
+    let mut settings = IscsiSettings::new(group.as_ref().map_or("", |found| found.value.as_str()));
+    if group.is_none() && !section.has("portalGroup") {
+        section.fault(
+            section.at(),
+            format!("{:?} is missing: it names the portal group", section.name("portalGroup")),
+        );
+    }
+    if let Some(found) = section.parsed("nodes", served) {
+        settings.nodes = found.value;
+    }
+    if let Some(found) = section.number_or_text("multipath", values::truth) {
+        settings.multipath = found.value;
+    }
+    if let Some(found) = section.parsed("hostRoot", values::absolute) {
+        settings.host_root = found.value;
+    }
+    section.finish();
+    Some(settings)
+}
+
+/// A portal group's name, as the API knows them.
+fn portal_group(text: &str) -> Result<String, String> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    match (1..128).contains(&text.len()) && text.chars().all(sound) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err(format!("{text:?} is no portal group: use 1 to 127 letters, digits, '_', '-', '.' and ':'"))
+        }
+    }
+}
+
+fn served(text: &str) -> Result<Served, String> {
+    match text {
+        "withoutBlock" => Ok(Served::WithoutBlock),
+        "all" => Ok(Served::All),
+        _ => Err(format!("{text:?} names no nodes: use withoutBlock or all")),
+    }
 }
 
 /// The number of a client, from its text.

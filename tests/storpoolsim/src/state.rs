@@ -7,6 +7,7 @@ mod moving;
 mod names;
 mod object;
 mod refusal;
+mod sessions;
 mod snapshots;
 mod space;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use iscsi::{Export, Initiator, Iscsi, PortalGroup, Target};
 pub use kv::Bucket;
 pub use object::{Kind, Limit, Object, Policy, Tags};
 pub use refusal::{Refusal, Result};
+pub use sessions::Session;
 pub use snapshots::{Cut, Cutting};
 pub use space::Space;
 pub use volumes::{Change, Order};
@@ -90,6 +92,10 @@ pub struct Ledger {
     pub shared: Vec<(String, Vec<u16>)>,
     /// Volumes and clients that lost them while they had them open.
     pub cut_off: Vec<(String, u16)>,
+    /// Volumes that initiators of iSCSI could write to beside others: the initiators, and how many clients.
+    pub exported: Vec<(String, Vec<String>, usize)>,
+    /// Volumes and initiators whose sessions ended because what they were logged in to was withdrawn.
+    pub logged_off: Vec<(String, String)>,
     /// How often something was attached anew.
     pub attached: u64,
 }

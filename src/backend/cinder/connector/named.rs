@@ -21,7 +21,10 @@ const MANY: u32 = 1 << 28;
 pub(super) fn kernel_name(attachment: &Attachment) -> Result<&str> {
     let told = match &attachment.connection {
         Connection::Disk { device, .. } => device.as_deref().unwrap_or_default(),
-        Connection::Loop { .. } | Connection::Nameless { .. } | Connection::Storpool { .. } => "",
+        Connection::Loop { .. }
+        | Connection::Nameless { .. }
+        | Connection::Storpool { .. }
+        | Connection::Iscsi { .. } => "",
     };
     let name = told.strip_prefix("/dev/").unwrap_or(told);
     match index(name) {

@@ -377,7 +377,10 @@ fn check(volume: &NativeId, attachment: &Attachment) -> Result<u32> {
         Connection::Nameless { volume: told, .. } => {
             Err(Error::invalid(format!("the attachment is of the volume {told:?}")).with("volume", volume))
         }
-        Connection::Disk { .. } | Connection::Loop { .. } | Connection::Storpool { .. } => {
+        Connection::Disk { .. }
+        | Connection::Loop { .. }
+        | Connection::Storpool { .. }
+        | Connection::Iscsi { .. } => {
             Err(Error::invalid("the attachment is of another kind of back end").with("volume", volume))
         }
     }

@@ -346,11 +346,11 @@ impl Client {
         self.read(Call::get(LIST_SERVICES, &["ServicesList"]).at(cluster)).await
     }
 
-    async fn read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
+    pub(super) async fn read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
         self.send(call).await.map_err(Failure::into_error)
     }
 
-    async fn done(&self, call: Call<'_>) -> Result<(), Failure> {
+    pub(super) async fn done(&self, call: Call<'_>) -> Result<(), Failure> {
         self.send::<Value>(call).await.map(drop)
     }
 }

@@ -44,11 +44,11 @@ impl Retry {
 
     /// A failure as an error that knows of the answers that were lost before.
     pub(in super::super) fn judge(&self, failure: Failure) -> Error {
-        self.worse(failure.into_error())
+        self.doubt(failure.into_error())
     }
 
-    /// An error that knows of the answers that were lost before.
-    pub(in super::super) fn worse(&self, error: Error) -> Error {
+    /// The same of an error that arose elsewhere.
+    pub(in super::super) fn doubt(&self, error: Error) -> Error {
         if self.lost { error.with_outcome(Outcome::Unknown) } else { error }
     }
 }

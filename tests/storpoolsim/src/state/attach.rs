@@ -248,6 +248,7 @@ impl Cluster {
                 self.ledger.shared.push((self.objects[id].called(), writers));
             }
         }
+        self.note_exports();
     }
 
     /// Lets clients take over the configuration that is due for them.

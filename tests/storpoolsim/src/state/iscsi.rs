@@ -1,8 +1,9 @@
 //! What is exported over iSCSI.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Cluster, Kind, Refusal, Result};
+use super::sessions::Session;
+use super::{Cluster, Kind, Object, Refusal, Result, Rights};
 
 /// Who may log in.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +60,10 @@ pub struct Iscsi {
     pub groups: BTreeMap<u64, PortalGroup>,
     /// By number.
     pub targets: BTreeMap<u64, Target>,
+    /// Who is logged in.
+    pub sessions: Vec<Session>,
+    /// Controllers that do not answer when they are asked for their sessions.
+    pub silent: BTreeSet<u64>,
     next: u64,
 }
 
@@ -71,15 +76,6 @@ fn exists<T>(what: &str, name: &str) -> Result<T> {
 }
 
 impl Iscsi {
-    pub(super) fn forget(&mut self, volume: u64) {
-        let gone: Vec<_> =
-            self.targets.values().filter(|one| one.volume == volume).map(|one| one.name.clone()).collect();
-        self.targets.retain(|_, target| target.volume != volume);
-        for initiator in self.initiators.values_mut() {
-            initiator.exports.retain(|export| !gone.contains(&export.target));
-        }
-    }
-
     const fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -99,7 +95,7 @@ impl Iscsi {
         }
     }
 
-    fn target(&self, volume: u64) -> Result<&Target> {
+    pub(super) fn target(&self, volume: u64) -> Result<&Target> {
         match self.targets.values().find(|one| one.volume == volume) {
             Some(one) => Ok(one),
             None => missing("target for volume", &volume.to_string()),
@@ -108,6 +104,21 @@ impl Iscsi {
 
     fn portal(&self, ip: &str) -> bool {
         self.groups.values().any(|group| group.portals.iter().any(|(_, known, _)| known == ip))
+    }
+
+    /// The initiators that may log in to a target.
+    pub fn allowed(&self, target: &str) -> Vec<&str> {
+        let may = |one: &&Initiator| one.exports.iter().any(|export| export.target == target);
+        self.initiators.values().filter(may).map(|one| one.name.as_str()).collect()
+    }
+}
+
+/// What the target of a volume is called: names of iSCSI have small letters, digits, `-`, `.` and `:` alone.
+fn target_name(base: &str, volume: &Object) -> String {
+    let sound = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | ':');
+    match &volume.name {
+        Some(name) if name.chars().all(sound) => format!("{base}:{name}"),
+        _ => format!("{base}:{}", volume.global_id),
     }
 }
 
@@ -119,21 +130,42 @@ impl Cluster {
     ///
     /// # Errors
     /// Why none is carried out.
-    pub(crate) fn configure_iscsi(&mut self, commands: &[(String, BTreeMap<String, String>)]) -> Result<()> {
+    pub fn configure_iscsi(&mut self, commands: &[(String, BTreeMap<String, String>)]) -> Result<()> {
         let mut iscsi = self.iscsi.clone();
         for (command, words) in commands {
             self.command(&mut iscsi, command, words)?;
         }
         self.iscsi = iscsi;
+        self.end_sessions();
+        self.note_exports();
         self.changed();
         Ok(())
+    }
+
+    /// Notes the volumes that several can write to, at least one of them over iSCSI.
+    pub(super) fn note_exports(&mut self) {
+        for target in self.iscsi.targets.values() {
+            let allowed = self.iscsi.allowed(&target.name);
+            let range = self.attachments.range((target.volume, 0)..=(target.volume, u16::MAX));
+            let writers = range.filter(|(_, one)| one.rights == Rights::Rw).count();
+            if !allowed.is_empty() && allowed.len() + writers > 1 {
+                let initiators = allowed.into_iter().map(str::to_owned).collect();
+                self.ledger.exported.push((self.objects[&target.volume].called(), initiators, writers));
+            }
+        }
     }
 
     fn command(&self, iscsi: &mut Iscsi, command: &str, words: Words<'_>) -> Result<()> {
         let word = |key: &str| {
             words.get(key).cloned().ok_or_else(|| Refusal::invalid(format!("{command}: no {key} specified")))
         };
-        let volume = || self.find(&word("volumeName")?, Kind::Volume);
+        // The vendor's types know names here, and no global ids.
+        let volume = || match word("volumeName")? {
+            id if id.starts_with('~') => {
+                Err(Refusal::invalid(format!("{command}: invalid volumeName '{id}'")))
+            }
+            name => self.find(&name, Kind::Volume),
+        };
         let number = |key: &str, usual: u64| match words.get(key) {
             Some(text) => {
                 text.parse().map_err(|_| Refusal::invalid(format!("{command}: invalid {key} '{text}'")))
@@ -183,15 +215,14 @@ impl Cluster {
                 if iscsi.target(id).is_ok() {
                     return exists("target for volume", &word("volumeName")?);
                 }
-                let name = format!("{}:{}", iscsi.base, self.objects[&id].called().trim_start_matches('~'));
+                let name = target_name(&iscsi.base, &self.objects[&id]);
                 let at = iscsi.number();
                 iscsi.targets.insert(at, Target { name, volume: id });
             }
             "deleteTarget" => {
                 let id = volume()?;
                 let name = iscsi.target(id)?.name.clone();
-                if iscsi.initiators.values().any(|one| one.exports.iter().any(|export| export.target == name))
-                {
+                if !iscsi.allowed(&name).is_empty() {
                     return Err(Refusal::invalid(format!("Target '{name}' is exported")));
                 }
                 iscsi.targets.retain(|_, target| target.volume != id);

@@ -128,3 +128,49 @@ fn space_is_what_was_written() {
     assert_eq!(cluster.update("v", Kind::Volume, more).unwrap_err().name, "insufficientResources");
     assert_eq!(cluster.get("v", Kind::Volume).unwrap().size, 1 << 40);
 }
+
+fn commands(list: &[(&str, &[(&str, &str)])]) -> Vec<(String, BTreeMap<String, String>)> {
+    let words = |words: &[(&str, &str)]| {
+        words.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    list.iter().map(|(name, given)| ((*name).to_owned(), words(given))).collect()
+}
+
+#[test]
+fn what_is_withdrawn_logs_off_and_what_is_shared_is_noted() {
+    let mut cluster = cluster();
+    cluster.create(order("v")).unwrap();
+    let (alpha, beta) = ("iqn.2026-01.example:alpha", "iqn.2026-01.example:beta");
+    let initiator = |name| ("createInitiator", vec![("name", name), ("username", ""), ("secret", "")]);
+    let export =
+        |command, name| (command, vec![("initiator", name), ("portalGroup", "pg"), ("volumeName", "v")]);
+    let run = |cluster: &mut Cluster, list: &[(&str, Vec<(&str, &str)>)]| {
+        let list: Vec<_> = list.iter().map(|(name, words)| (*name, words.as_slice())).collect();
+        cluster.configure_iscsi(&commands(&list))
+    };
+    let made = [
+        ("createPortalGroup", vec![("name", "pg")]),
+        initiator(alpha),
+        initiator(beta),
+        ("createTarget", vec![("volumeName", "v")]),
+        export("export", alpha),
+    ];
+    run(&mut cluster, &made).unwrap();
+    assert_eq!(cluster.log_in(beta, "v").unwrap_err().name, "objectDoesNotExist");
+    cluster.log_in(alpha, "v").unwrap();
+    assert!(cluster.ledger.exported.is_empty());
+    cluster.reassign(&[entry("v", &[1], Detach::Nobody)]).unwrap();
+    assert_eq!(cluster.ledger.exported, [("v".to_owned(), vec![alpha.to_owned()], 1)]);
+    cluster.reassign(&[entry("v", &[], Detach::All)]).unwrap();
+    run(&mut cluster, &[export("export", beta)]).unwrap();
+    assert_eq!(cluster.ledger.exported.last().unwrap().1, [alpha, beta]);
+    assert_eq!(cluster.delete("v", None).unwrap_err().name, "busy");
+    run(&mut cluster, &[export("exportDelete", alpha)]).unwrap();
+    assert!(cluster.iscsi().sessions.is_empty());
+    assert_eq!(cluster.ledger.logged_off.len(), 1);
+    let half = [export("exportDelete", beta), ("deleteTarget", vec![("volumeName", "w")])];
+    assert_eq!(run(&mut cluster, &half).unwrap_err().name, "objectDoesNotExist");
+    assert_eq!(cluster.iscsi().allowed(&cluster.iscsi().targets.values().next().unwrap().name), [beta]);
+    run(&mut cluster, &[export("exportDelete", beta), ("deleteTarget", vec![("volumeName", "v")])]).unwrap();
+    cluster.delete("v", None).unwrap();
+}

@@ -328,6 +328,10 @@ impl Cluster {
     /// `busy` while it is attached, unless `how` says what becomes of that.
     pub fn delete(&mut self, name: &str, how: Option<&str>) -> Result<()> {
         let id = self.find(name, Kind::Volume)?;
+        // No source tells what comes of the target of a volume that is deleted.
+        if let Ok(target) = self.iscsi.target(id) {
+            return Err(Refusal::busy(format!("'{name}' has the iSCSI target '{}'", target.name)));
+        }
         match how.unwrap_or("fail") {
             "fail" => {
                 if let Some(client) = self.clients_of(id).first() {
@@ -339,7 +343,6 @@ impl Cluster {
             other => return Err(Refusal::invalid(format!("Invalid onAttached '{other}'"))),
         }
         self.objects.remove(&id);
-        self.iscsi.forget(id);
         self.tell(DiskChange::Gone { id });
         self.changed();
         Ok(())

@@ -105,6 +105,11 @@ impl Fields {
         }
     }
 
+    pub(super) fn numbers(&mut self, key: &str) -> Result<Vec<u64>> {
+        let read = |value: &Value| number(value).map_or_else(|| bad(key, value), Ok);
+        self.list(key)?.iter().map(read).collect()
+    }
+
     pub(super) fn clients(&mut self, key: &str) -> Result<Vec<u16>> {
         self.list(key)?.iter().map(client).collect()
     }

@@ -3,6 +3,7 @@
 use cloudsim::Request;
 use serde_json::{Map, Value, json};
 
+use super::fields::{Fields, json as parse};
 use super::route::unknown;
 use super::{Answer, view};
 use crate::state::{Cluster, Kind, Object, Refusal, Result};
@@ -14,8 +15,12 @@ pub(super) fn answer(
     request: &Request,
     everywhere: bool,
 ) -> Result<Answer> {
-    if let Some(text) = request.parameter("json") {
-        serde_json::from_str::<Value>(text).map_err(|_| Refusal::json("Invalid JSON"))?;
+    let arguments = match request.parameter("json") {
+        Some(text) => parse(text.as_bytes())?,
+        None => Value::Null,
+    };
+    if let ["iSCSISessionsInfo"] = call {
+        return sessions(cluster, arguments).map(Answer::Now);
     }
     if let ["ClientConfigWait", number] = call {
         return wait(cluster, number);
@@ -106,6 +111,18 @@ fn client(cluster: &Cluster, number: u16) -> Value {
     };
     json!({"id": number, "generation": cluster.generation, "clientGeneration": one.has, "configStatus": status,
         "delay": 0})
+}
+
+/// The sessions of all controllers, or of some.
+fn sessions(cluster: &Cluster, arguments: Value) -> Result<Value> {
+    let mut only = Vec::new();
+    if !arguments.is_null() {
+        let mut fields = Fields::new(arguments)?;
+        fields.number("msecsTimeout")?;
+        only = fields.numbers("controllerIds")?;
+        fields.finish()?;
+    }
+    Ok(view::sessions(cluster.iscsi(), |controller| only.is_empty() || only.contains(&controller)))
 }
 
 /// Waits until a client has the present configuration.

@@ -179,3 +179,43 @@ pub(super) fn iscsi(cluster: &Cluster, iscsi: &Iscsi) -> Value {
     }
     json!({"iscsi": view})
 }
+
+/// What sessions count, all of it.
+const COUNTERS: [&str; 17] = [
+    "nopOut",
+    "scsi",
+    "task",
+    "login",
+    "text",
+    "dataOut",
+    "logout",
+    "snack",
+    "nopIn",
+    "scsiRsp",
+    "taskRsp",
+    "loginRsp",
+    "textRsp",
+    "dataIn",
+    "logoutRsp",
+    "r2t",
+    "reject",
+];
+const TASKS: [&str; 6] = ["inFreeList", "dataOut", "queued", "processing", "dataResp", "aborted"];
+
+fn zeros(names: &[&str]) -> Value {
+    Value::Object(names.iter().map(|name| ((*name).to_owned(), json!(0))).collect())
+}
+
+/// Who is logged in at some controllers. One that does not answer is told as such.
+pub(super) fn sessions(iscsi: &Iscsi, asked: impl Fn(u64) -> bool) -> Value {
+    let silent = iscsi.silent.iter().filter(|number| asked(**number));
+    let silent = silent.map(|number| json!({"status": "timeout", "controllerId": number}));
+    let answer = |number: u64| asked(number) && !iscsi.silent.contains(&number);
+    let live = iscsi.sessions.iter().filter(|one| answer(one.controller)).enumerate().map(|(at, one)| {
+        json!({"status": "ok", "controllerId": one.controller, "connectionId": at, "ISID": format!("80:{at:010x}"),
+            "timeCreated": one.since, "target": one.target, "initiator": one.initiator, "stats": zeros(&COUNTERS),
+            "tasks": zeros(&TASKS)})
+    });
+    let sessions: Vec<_> = live.chain(silent).collect();
+    json!({ "sessions": sessions })
+}

@@ -13,6 +13,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use storpoolsim::{Config, Counts, Sim};
@@ -117,7 +118,17 @@ fn accepts(python: &Path, kind: &str) -> Result<(), Failed> {
         let script = here("script.py").display().to_string();
         let (host, port) = (at.ip().to_string(), at.port().to_string());
         let run = move || run(&python, &[&script, &host, &port, &token, &kind]);
-        let output = tokio::task::spawn_blocking(run).await??;
+        // The script's host logs in as soon as it may.
+        let log_in = async {
+            while sim.cluster().log_in("iqn.2026-01.example:host", "v-1").is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let output = tokio::select! {
+            output = tokio::task::spawn_blocking(run) => output??,
+            () = log_in => unreachable!("it waits until the script has ended"),
+        };
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let calls =
             text.lines().filter(|line| line.starts_with("called ") || line.starts_with("refused ")).count();

@@ -2,11 +2,12 @@
 
 usage: script.py HOST PORT TOKEN single|multi|remote
 With "remote", the calls are those for the whole location and are carried out by its cluster d.n, not by the one that is
-asked.
-Clients 1 and 2 must be running, and client 3 must be down. Prints one line for each call that was made.
+asked. Clients 1 and 2 must be running, and client 3 must be down. Somebody logs in to what is exported. Prints one line for
+each call that was made.
 """
 
 import sys
+import time
 
 from storpool import spapi, spcatch
 
@@ -175,7 +176,24 @@ def iscsi(sp):
     [target] = config.targets.values()
     [host] = config.initiators.values()
     assert target.volume == "v-1" and host.exports[0].target == target.name
+    assert host.exports[0].portalGroup == "pg" and host.name == initiator
+    [group] = config.portalGroups.values()
+    assert [(net.address, net.prefix) for net in group.networks] == [("10.0.0.1", 24)]
+    while not sp.api.iSCSISessionsInfo().sessions:
+        time.sleep(0.01)
+    [session] = sp.iSCSISessionsInfo().sessions
+    assert (session.status, session.initiator, session.target) == ("ok", initiator, target.name)
+    assert sp.iSCSISessionsInfo({"controllerIds": [2]}).sessions == []
     refused("objectExists", change, {"createTarget": {"volumeName": "v-1"}})
+    refused("objectExists", change, {"createInitiator": {"name": initiator, "username": "", "secret": ""}})
+    again = {"initiator": initiator, "portalGroup": "pg", "volumeName": "v-1"}
+    refused("objectExists", change, {"export": again})
+    refused("invalidParam", change, {"deleteTarget": {"volumeName": "v-1"}})
+    refused("objectDoesNotExist", change, {"createTarget": {"volumeName": "none"}})
+    half = {"createTarget": {"volumeName": "v-2"}}
+    refused("objectDoesNotExist", change, half, {"exportDelete": dict(again, volumeName="v-3")})
+    assert len(sp.iSCSIConfig().iscsi.targets) == 1, "all or nothing"
+    refused("busy", sp.volumeDelete, "v-1")
     change(
         {"exportDelete": {"initiator": initiator, "portalGroup": "pg", "volumeName": "v-1"}},
         {"deleteTarget": {"volumeName": "v-1"}},
@@ -183,6 +201,7 @@ def iscsi(sp):
         {"deletePortal": {"ip": "10.0.0.2"}},
         {"deletePortalGroup": {"name": "pg"}},
     )
+    refused("objectDoesNotExist", change, {"deleteTarget": {"volumeName": "v-1"}})
 
 
 def end(sp, unnamed):
