@@ -51,6 +51,14 @@ pub(super) fn read(section: &mut Section<'_>, faults: &Faults) -> StorpoolConfig
     }
     config.reach = read_topology(section, "topology", faults);
     config.iscsi = read_iscsi(section);
+    if config.iscsi.is_some() && config.multi_cluster {
+        let text = format!(
+            "{:?} and {:?} do not go together: exports are of one cluster",
+            section.name("iscsi"),
+            section.name("multiCluster")
+        );
+        section.fault(section.at(), text);
+    }
     read_node(section, &mut config);
     config
 }
