@@ -19,11 +19,11 @@
 
 #[path = "cinder_faults/calm.rs"]
 mod calm;
-#[path = "cinder_faults/dice.rs"]
+#[path = "faults/dice.rs"]
 mod dice;
 #[path = "cinder_faults/kind.rs"]
 mod kind;
-#[path = "cinder_faults/log.rs"]
+#[path = "faults/log.rs"]
 mod log;
 #[path = "common/logs.rs"]
 mod logs;

@@ -20,9 +20,9 @@
 mod calls;
 #[path = "storpool_faults/calm.rs"]
 mod calm;
-#[path = "cinder_faults/dice.rs"]
+#[path = "faults/dice.rs"]
 mod dice;
-#[path = "cinder_faults/log.rs"]
+#[path = "faults/log.rs"]
 mod log;
 #[path = "common/process.rs"]
 mod process;

@@ -204,6 +204,7 @@ impl Cloud {
             && let Ok(look) = self.look(job.id, since).await
             && let Ok(plan) = self.judge(order, job, look)
             && plan.notes.is_null()
+            && !plan.has
             && !plan.shared
         {
             return Ok(plan);
