@@ -69,7 +69,7 @@ async fn snapshots_and_copies_of_such_a_volume_are_those_of_any_other() {
     assert_eq!(world.backend.create_snapshot(&cut).await.unwrap(), snapshot);
     let of_it = SnapshotFilter { volume: Some(handle.clone()), ..Default::default() };
     let listed = world.backend.list_snapshots(&of_it, &Default::default()).await.unwrap();
-    assert_eq!(listed.items, [snapshot.clone()]);
+    assert_eq!(listed.items, std::slice::from_ref(&snapshot));
     let volumes = vec![handle.clone()];
     let group = GroupOrder { name: "g".into(), volumes, parameters: Parameters::default() };
     let group = world.backend.create_group(&group).await.unwrap();
