@@ -249,13 +249,22 @@ mod tests {
         }
         let (nodes, number) = (Nodes::default(), INITIATOR | 3);
         nodes.note([(number, "iqn.2026-01.example:beta".to_owned())].into());
-        assert_eq!(nodes.told(number), "initiator iqn.2026-01.example:beta");
-        assert_eq!(nodes.of(number).unwrap().to_string(), "initiator-3;iscsi=iqn.2026-01.example:beta");
-        assert!(nodes.is(number, &node) && !nodes.is(INITIATOR, &node) && !nodes.is(3, &node));
+        assert_eq!(nodes.told(&Seat::of_initiator(number)), "initiator iqn.2026-01.example:beta");
+        assert_eq!(
+            nodes.of(&Seat::of_initiator(number)).unwrap().to_string(),
+            "initiator-3;iscsi=iqn.2026-01.example:beta"
+        );
+        assert!(
+            nodes.is(&Seat::of_initiator(number), &node)
+                && !nodes.is(&Seat::of_initiator(INITIATOR), &node)
+                && !nodes.is(&Seat::of_initiator(3), &node)
+        );
         let other: NodeId = "gamma;storpool=3".parse().unwrap();
-        assert!(nodes.is(3, &other) && !nodes.is(INITIATOR | 9, &other));
+        assert!(
+            nodes.is(&Seat::of_initiator(3), &other) && !nodes.is(&Seat::of_initiator(INITIATOR | 9), &other)
+        );
         nodes.learn_initiator(&node);
-        assert_eq!(nodes.told(number), "beta (initiator iqn.2026-01.example:beta)");
-        assert_eq!(nodes.of(number).unwrap(), node);
+        assert_eq!(nodes.told(&Seat::of_initiator(number)), "beta (initiator iqn.2026-01.example:beta)");
+        assert_eq!(nodes.of(&Seat::of_initiator(number)).unwrap(), node);
     }
 }

@@ -14,11 +14,14 @@ impl Cluster {
     /// Hands out something that nobody has.
     ///
     /// # Errors
-    /// `objectDoesNotExist`.
+    /// `objectDoesNotExist`; `busy` where it has a target.
     pub(crate) fn give_away(&mut self, name: &str, kind: Kind) -> Result<Object> {
         let id = self.find(name, kind)?;
+        // No source tells what comes of its target.
+        if let Ok(target) = self.iscsi.target(id) {
+            return Err(Refusal::busy(format!("'{name}' has the iSCSI target '{}'", target.name)));
+        }
         let object = self.objects.remove(&id).ok_or_else(|| Refusal::missing("The object does not exist"))?;
-        self.iscsi.forget(id);
         self.tell(DiskChange::Gone { id });
         self.changed();
         Ok(object)
