@@ -38,7 +38,8 @@ pub(super) fn controller(can: Capabilities) -> Vec<csi::ControllerServiceCapabil
         (can.clones, rpc::Type::CloneVolume),
         (can.expansion >= Expansion::Offline, rpc::Type::ExpandVolume),
         (true, rpc::Type::GetVolume),
-        (can.modify, rpc::Type::ModifyVolume),
+        // Also where there is nothing to change: whoever asks is told so, and the claim has an event that says it.
+        (true, rpc::Type::ModifyVolume),
         (true, rpc::Type::SingleNodeMultiWriter),
         (can.readonly_attach, rpc::Type::PublishReadonly),
         (true, rpc::Type::GetVolumeHealth),

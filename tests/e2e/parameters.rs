@@ -8,6 +8,7 @@ use crate::harness::{Result, ensure};
 use crate::manifest::{Claim, Draft};
 use crate::provisioning::{VERIFY, WRITE};
 use crate::space::Space;
+use crate::wait::{PATIENCE, Seen, until};
 
 crate::tests![
     unknown_parameter_of_a_class_is_named,
@@ -41,20 +42,25 @@ async fn refused(space: &Space, parameters: serde_json::Value) -> Result<String>
     space.told("ProvisioningFailed", &["InvalidArgument"]).await
 }
 
-/// `file` has nothing to modify, and the driver does not advertise that it had. A new claim with such a class says so, and the
-/// volume of one that asks for it later works on.
+/// `file` has nothing to modify. The claim says so, its volume works on, and the claim can go back.
 async fn class_that_cannot_be_applied_is_told_and_harms_nothing(space: &Space) -> Result {
     let class = json!({"driverName": space.cluster.driver, "parameters": {"iops": "500"}});
     let class = space.create_global::<VolumeAttributesClass>("fast", class).await?;
-    let asked = json!({"spec": {"volumeAttributesClassName": class}});
-    space.claim(Claim::new("ordered").with(asked.clone())).await?;
-    space.begin(Draft::new("waits").mount("ordered")).await?;
-    let told = space.told("ProvisioningFailed", &["MODIFY_VOLUME"]).await?;
-    eprintln!("a user reads: {told}");
     space.claim(Claim::new("data")).await?;
     let pod = space.start(Draft::new("pod").mount("data")).await?;
     pod.sh(WRITE).await?;
+    let asked = json!({"spec": {"volumeAttributesClassName": class}});
     space.patch::<PersistentVolumeClaim>("data", asked).await?;
+    until("the claim to say that the class cannot be applied", PATIENCE, async || {
+        let status = space.get_claim("data").await?.status.and_then(|status| status.modify_volume_status);
+        Ok(match &status {
+            Some(status) if status.status == "Infeasible" => Seen::Done(()),
+            other => Seen::NotYet(format!("{other:?}")),
+        })
+    })
+    .await?;
+    let told = space.told("VolumeModifyFailed", &["cannot change a volume"]).await?;
+    eprintln!("a user reads: {told}");
     pod.sh(VERIFY).await?;
     crate::expansion::ask_for(space, "data", "128Mi").await?;
     space.stop("pod").await?;

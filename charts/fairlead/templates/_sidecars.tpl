@@ -40,7 +40,6 @@ leads. Every flag bears its reason, and stands nowhere else: (list $ driver).
     # Lists of volumes come in pages: one answer of more than 4 MiB would be refused.
     - --max-entries=1000
   {{- include "fairlead.sidecar.rest" (list $values "attacher" 9802) | nindent 2 }}
-{{- if or (has "growth" $can) (has "attributes" $can) }}
 - name: csi-resizer
   {{- include "fairlead.sidecar.image" (list $values "resizer") | nindent 2 }}
   args:
@@ -49,7 +48,6 @@ leads. Every flag bears its reason, and stands nowhere else: (list $ driver).
     # Else it keeps all pods of the cluster in memory, to know when a volume is free; trying again is enough.
     - --handle-volume-inuse-error=false
   {{- include "fairlead.sidecar.rest" (list $values "resizer" 9803) | nindent 2 }}
-{{- end }}
 {{- if and $values.snapshots.enabled (has "snapshots" $can) }}
 - name: csi-snapshotter
   {{- include "fairlead.sidecar.image" (list $values "snapshotter") | nindent 2 }}
