@@ -614,7 +614,7 @@ fn a_storpool_cluster_is_configured_without_its_token_being_there() {
     assert_eq!(storpool(""), StorpoolConfig::default(), "the hosts' own configuration names all else");
     let all = storpool(
         ", endpoint: ['http://10.0.0.1:81', 'https://sp.example'], tokenFile: /t, caFile: /ca, confFile: /c, \
-         multiCluster: true, template: nvme, clusterId: prod, namePrefix: k8s-, attachTimeout: 20, \
+         multiCluster: false, template: nvme, clusterId: prod, namePrefix: k8s-, attachTimeout: 20, \
          deleteAfter: 3600, limits: {perServer: 14, volumes: 50, bytes: 10TiB}, topology: {example.org/zone: z1}, \
          iscsi: {portalGroup: pg.1, nodes: all, multipath: true, hostRoot: /host}, \
          node: {clientId: 12, clusterId: D.n, byId: /byid, byName: /byname}",
@@ -629,7 +629,8 @@ fn a_storpool_cluster_is_configured_without_its_token_being_there() {
     assert_eq!(all.delete_after.map(|after| after.as_secs()), Some(3600));
     assert_eq!((all.per_server, all.max_volumes), (Some(14), Some(50)));
     assert_eq!((all.node.client, all.node.cluster_id.as_deref()), (Some(12), Some("d.n")));
-    assert!(all.multi_cluster && all.reach.0["example.org/zone"] == "z1");
+    assert!(!all.multi_cluster && all.reach.0["example.org/zone"] == "z1");
+    assert!(storpool(", multiCluster: true").multi_cluster);
     assert_eq!(storpool(", endpoint: 'http://10.0.0.1:81'").endpoints.len(), 1);
 }
 
@@ -648,6 +649,7 @@ fn every_fault_of_a_storpool_cluster_is_told() {
     multiCluster: perhaps
     iscsi: {nodes: some, hostRoot: host, portals: 3}
     node: {clientId: 4096, clusterId: d, byId: x, client: 3}
+  both: {kind: storpool, clusterId: other, multiCluster: true, iscsi: {portalGroup: pg}}
   slow: {kind: storpool}
   slwo: {kind: storpool}
   far: {kind: storpol}
@@ -671,6 +673,7 @@ fn every_fault_of_a_storpool_cluster_is_told() {
         "\"d\" is no id of a StorPool cluster",
         "\"backends.fast.node.client\" is not known (did you mean \"clientId\"?)",
         "\"fast\" and \"slow\" have the same cluster, \"clusterId\" and \"namePrefix\"",
+        "\"backends.both.iscsi\" and \"backends.both.multiCluster\" do not go together",
         "kind \"storpol\" is not built in (did you mean \"storpool\"?)",
     ] {
         assert!(text.contains(part), "{part}\n{text}");

@@ -107,8 +107,10 @@ fn accepts(python: &Path, kind: &str) -> Result<(), Failed> {
             _ => Sim::start(config).await?,
         };
         let token = sim.cluster().config.token.clone();
+        let remote = kind == "remote";
+        let served = || if remote { sim.neighbour("d.n") } else { sim.cluster() };
         {
-            let mut cluster = if kind == "remote" { sim.neighbour("d.n") } else { sim.cluster() };
+            let mut cluster = served();
             for client in [1, 2, 3] {
                 cluster.add_client(client);
             }
@@ -120,7 +122,7 @@ fn accepts(python: &Path, kind: &str) -> Result<(), Failed> {
         let run = move || run(&python, &[&script, &host, &port, &token, &kind]);
         // The script's host logs in as soon as it may.
         let log_in = async {
-            while sim.cluster().log_in("iqn.2026-01.example:host", "v-1").is_err() {
+            while served().log_in("iqn.2026-01.example:host", "v-1").is_err() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             std::future::pending::<()>().await;

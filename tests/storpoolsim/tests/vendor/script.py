@@ -34,11 +34,13 @@ class Counted:
         self.api = api
         self.cluster = cluster
 
-    def __getattr__(self, name):
+    def quietly(self, name, *args):
         call = getattr(self.api, name)
+        return call(*args) if self.cluster is None else call(*args, clusterName=self.cluster)
 
+    def __getattr__(self, name):
         def made(*args):
-            answer = call(*args) if self.cluster is None else call(*args, clusterName=self.cluster)
+            answer = self.quietly(name, *args)
             print(f"called {name}")
             return answer
 
@@ -179,7 +181,9 @@ def iscsi(sp):
     assert host.exports[0].portalGroup == "pg" and host.name == initiator
     [group] = config.portalGroups.values()
     assert [(net.address, net.prefix) for net in group.networks] == [("10.0.0.1", 24)]
-    while not sp.api.iSCSISessionsInfo().sessions:
+    deadline = time.monotonic() + 30
+    while not sp.quietly("iSCSISessionsInfo").sessions:
+        assert time.monotonic() < deadline, "nobody has logged in"
         time.sleep(0.01)
     [session] = sp.iSCSISessionsInfo().sessions
     assert (session.status, session.initiator, session.target) == ("ok", initiator, target.name)
