@@ -79,7 +79,11 @@ fn identity(cluster: &Cluster, name: &str) -> Option<String> {
     if let Some(found) = cluster.objects().find(is) {
         return Some(found.global_id.clone());
     }
-    let member = |one: &&Object| one.deleted.is_none() && one.tags.get("fl-group").is_some_and(|g| g == name);
+    let group = name.trim_start_matches("csi--group--");
+    let member = |one: &&Object| {
+        let place = one.tags.get("fl-group").filter(|_| one.deleted.is_none());
+        place.is_some_and(|place| one.name.as_deref() == Some(&format!("csi--snap--{group}.{place}")))
+    };
     let ids: Vec<_> = cluster.objects().filter(member).map(|one| one.global_id.as_str()).collect();
     (!ids.is_empty()).then(|| ids.join(" "))
 }

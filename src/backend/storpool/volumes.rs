@@ -36,23 +36,33 @@ impl Cloud {
     /// As [`crate::backend::Backend::delete`].
     pub(super) async fn delete(&self, id: &str) -> Result<()> {
         let _turn = self.turns.take(id).await;
-        let found = match self.client.volume(id).await {
-            Ok(found) => found,
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        // Whoever has a global id for a handle has told that this driver is to take the volume over.
-        if !self.is_ours(&found.tags) && !names::is_global_id(id) {
-            let text = format!(
-                "it is not this driver's for the cluster {:?} (tag {}), so it is not deleted: delete it in StorPool",
-                self.config.cluster,
-                names::CLUSTER
-            );
-            return Err(Error::precondition(text).with("volume", id));
+        for _ in 0..ROUNDS {
+            let found = match self.client.volume(id).await {
+                Ok(found) => found,
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            // Whoever has a global id for a handle has told that this driver is to take the volume over.
+            if !self.is_ours(&found.tags) && !names::is_global_id(id) {
+                let text = format!(
+                    "it is not this driver's for the cluster {:?} (tag {}), so it is not deleted: delete it in StorPool",
+                    self.config.cluster,
+                    names::CLUSTER
+                );
+                return Err(Error::precondition(text).with("volume", id));
+            }
+            self.drop_target(&found).await.map_err(|error| error.with("volume", id))?;
+            if self.delete_found(id, &found).await? {
+                return Ok(());
+            }
         }
-        self.drop_target(&found).await.map_err(|error| error.with("volume", id))?;
+        Err(Error::busy("others delete and make it at the same time").with("volume", id))
+    }
+
+    /// Deletes what was found, and keeps its remains where that is wanted. `false`: something else has the name by now.
+    async fn delete_found(&self, id: &str, found: &model::Volume) -> Result<bool> {
         let Some(after) = self.config.delete_after else { return self.erase(id, &found.global_id).await };
-        let remains = self.keep_remains(id, &found, after).await?;
+        let remains = self.keep_remains(id, found, after).await?;
         match self.erase(id, &found.global_id).await {
             // It goes on living, and the next delete keeps what it is then.
             Err(error) if error.kind() == Kind::FailedPrecondition => {
@@ -81,25 +91,20 @@ impl Cloud {
     }
 
     /// Deletes the volume that has this global id, too. The call names that: where it is carried out late, it cannot meet
-    /// the next volume of the name.
-    pub(super) async fn erase(&self, id: &str, global_id: &str) -> Result<()> {
+    /// the next volume of the name. `false`: it is not there any more, and something has its name: another volume, or itself,
+    /// for one that was reverted meanwhile has another global id.
+    pub(super) async fn erase(&self, id: &str, global_id: &str) -> Result<bool> {
         let this = names::exact(id, global_id);
         let mut retry = Retry::default();
         loop {
             match self.client.delete_volume(this).await {
-                Ok(()) => return Ok(()),
-                Err(failure) if failure.is(&Name::Missing) => {
-                    // One that was reverted meanwhile has another global id.
-                    return match self.find(id).await? {
-                        None => Ok(()),
-                        Some(_) => Err(Error::busy("it has another global id by now").with("volume", id)),
-                    };
-                }
+                Ok(()) => return Ok(true),
+                Err(failure) if failure.is(&Name::Missing) => return Ok(self.find(id).await?.is_none()),
                 Err(failure) if failure.is(&Name::Busy) => return Err(self.held(id, failure).await),
                 Err(failure) => retry.again(failure).await.map_err(|error| error.with("volume", id))?,
             }
             if self.find(this).await?.is_none() {
-                return Ok(());
+                return Ok(true);
             }
         }
     }

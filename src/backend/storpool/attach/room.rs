@@ -10,8 +10,11 @@ use crate::backend::storpool::model::{Attachment, Volume};
 use crate::backend::storpool::nodes::Seat;
 use crate::error::{Error, Kind, Result};
 
-/// Orders that are or were under way, by client and volume, and when they ended.
-type Places = BTreeMap<(Seat, String), Option<Instant>>;
+/// A client and a volume: its global id, and its name, by which alone exports are listed.
+type Key = (Seat, String, String);
+
+/// Orders that are or were under way, and when they ended.
+type Places = BTreeMap<Key, Option<Instant>>;
 
 /// The orders that a list may not show yet.
 #[derive(Debug, Default)]
@@ -21,7 +24,7 @@ pub(super) struct Room(Arc<Mutex<Places>>);
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Mutex<Places>>,
-    key: (Seat, String),
+    key: Key,
 }
 
 impl Room {
@@ -39,10 +42,12 @@ impl Room {
     ) -> Result<Place> {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let listed: Vec<_> = table.iter().filter(|one| one.is_at(seat)).collect();
-        let known = |id: &str| listed.iter().any(|one| one.global_id.as_deref() == Some(id));
-        let coming = places
-            .iter()
-            .filter(|((of, id), ended)| of == seat && !known(id) && ended.is_none_or(|ended| ended >= began));
+        let known = |id: &str, name: &str| {
+            listed.iter().any(|one| one.global_id.as_ref().map_or(one.volume == name, |known| known == id))
+        };
+        let coming = places.iter().filter(|((of, id, name), ended)| {
+            of == seat && !known(id, name) && ended.is_none_or(|ended| ended >= began)
+        });
         let count = listed.len() + coming.count();
         let max = cloud.per_server();
         if count >= usize::try_from(max).unwrap_or(usize::MAX) {
@@ -53,7 +58,7 @@ impl Room {
         let now = Instant::now();
         // No list was asked for so long ago.
         places.retain(|_, ended| ended.is_none_or(|ended| now.duration_since(ended).as_secs() < 120));
-        let key = (seat.clone(), volume.global_id.clone());
+        let key = (seat.clone(), volume.global_id.clone(), volume.name.clone());
         places.insert(key.clone(), None);
         Ok(Place { places: Arc::clone(&self.0), key })
     }
