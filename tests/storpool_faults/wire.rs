@@ -28,6 +28,10 @@ pub fn check(journal: &[Told], wrong: &mut Vec<String>) -> usize {
                 .map(|_| "it shrinks or renames a volume"),
             "VolumeCreate" => body.get("name").is_none().then_some("it makes a volume without a name"),
             "VolumeSnapshot" => body.get("name").is_none().then_some("it makes a snapshot without a name"),
+            "SnapshotUpdate" => {
+                let aside = told.call.get(1).is_some_and(|name| name.starts_with("csi--aside--"));
+                (!aside).then_some("it changes a snapshot that somebody has")
+            }
             "SnapshotDelete" | "VolumesGroupSnapshot" => None,
             _ => Some("it is no call of the driver's"),
         };
