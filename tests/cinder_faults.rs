@@ -36,9 +36,9 @@ mod work;
 #[path = "cinder_faults/world.rs"]
 mod world;
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cloudsim::Sim;
@@ -86,37 +86,20 @@ fn clouds(sim: &Sim, kind: &Kind) -> String {
     text
 }
 
+/// One cloud after the other: how quick calls are is part of what is tried.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_left_whatever_goes_wrong_on_openstack() {
-    campaign(&OPENSTACK).await;
+async fn nothing_is_lost_or_left_whatever_goes_wrong() {
+    let mut directory = tempfile::tempdir().unwrap();
+    directory.disable_cleanup(variable("FAIRLEAD_FAULTS_KEEP").is_some());
+    let log = directory.path().join("log");
+    logs::record_to(&log);
+    eprintln!("the log: {}", log.display());
+    for kind in [&OPENSTACK, &RACKSPACE, &CYCLADES] {
+        campaign(kind, &log).await;
+    }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_left_whatever_goes_wrong_on_rackspace() {
-    campaign(&RACKSPACE).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_left_whatever_goes_wrong_on_cyclades() {
-    campaign(&CYCLADES).await;
-}
-
-/// Everything that is logged, of all campaigns.
-fn log() -> PathBuf {
-    static LOG: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let directory = LOG.get_or_init(|| {
-        let mut directory = tempfile::tempdir().unwrap();
-        directory.disable_cleanup(variable("FAIRLEAD_FAULTS_KEEP").is_some());
-        logs::record_to(&directory.path().join("log"));
-        directory
-    });
-    directory.path().join("log")
-}
-
-async fn campaign(kind: &'static Kind) {
-    // One after the other: how quick calls are is part of what is tried.
-    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _turn = TURN.lock().await;
+async fn campaign(kind: &'static Kind, log: &Path) {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let seed = variable("FAIRLEAD_FAULTS_SEED").unwrap_or_else(|| u64::try_from(now).unwrap() % 1_000_000);
     let calls = variable("FAIRLEAD_FAULTS_CALLS").unwrap_or(kind.calls);
@@ -124,8 +107,6 @@ async fn campaign(kind: &'static Kind) {
     let mut dice = Dice::new(seed);
     let sim = Arc::new(Sim::start(kind.cloud(&mut dice)).await.unwrap());
     let directory = tempfile::tempdir().unwrap();
-    let log = log();
-    eprintln!("the log: {}", log.display());
     let file = directory.path().join("clouds.yaml");
     std::fs::write(&file, clouds(&sim, kind)).unwrap();
     let servers: Vec<_> =
@@ -177,7 +158,7 @@ async fn campaign(kind: &'static Kind) {
     calm::leave_nothing(&seat, &world).await;
     let secrets = secrets(&sim);
     log::known(&secrets);
-    let lines = log::lines_without(&log, &secrets);
+    let lines = log::lines_without(log, &secrets);
     eprintln!("{lines} lines of log tell none of {} secrets", secrets.len());
     assert!(lines > 1000 && secrets.len() > kind.logins.len() + 1, "too little was logged");
 
