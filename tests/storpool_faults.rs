@@ -37,6 +37,7 @@ mod work;
 #[path = "storpool_faults/world.rs"]
 mod world;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -55,8 +56,13 @@ use world::World;
 
 const CALLS: u64 = 2000;
 const WORKERS: usize = 40;
-/// The clients, by number.
+/// The nodes that have volumes as clients, and those that log in to them over iSCSI, by number.
 pub const CLIENTS: [u16; 4] = [1, 2, 3, 4];
+pub const INITIATORS: [u16; 2] = [5, 6];
+/// All of them.
+pub const NODES: [u16; 6] = [1, 2, 3, 4, 5, 6];
+/// Where volumes are exported.
+pub const GROUP: &str = "k8s";
 /// Milliseconds from one kill of the process to the next.
 const LIFE: (u64, u64) = (1000, 4000);
 /// So long the calls may take all together, for each thousand.
@@ -68,6 +74,24 @@ const TOKEN: &str = "8245106739925174063";
 #[allow(clippy::disallowed_methods, reason = "tests are told by the environment what to run")]
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a whole number"))
+}
+
+/// What a node is called as an initiator.
+pub fn initiator(node: u16) -> String {
+    format!("iqn.2026-01.example:node-{node}")
+}
+
+/// What an administrator has made before anything is exported.
+fn portals() -> Vec<(String, BTreeMap<String, String>)> {
+    let command = |name: &str, words: &[(&str, &str)]| {
+        let words = words.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        (name.to_owned(), words.collect())
+    };
+    vec![
+        command("setBaseName", &[("name", "iqn.2026-01.example:sim")]),
+        command("createPortalGroup", &[("name", GROUP)]),
+        command("portalGroupAddNetwork", &[("portalGroup", GROUP), ("net", "10.0.0.1/24")]),
+    ]
 }
 
 /// A cluster of one of the sorts that there may be: much is nowhere said.
@@ -89,6 +113,7 @@ async fn cluster(dice: &mut Dice) -> Sim {
     let sim = Sim::start_at(config, &[any, any]).await.unwrap();
     sim.keep_journal();
     CLIENTS.iter().for_each(|client| sim.cluster().add_client(*client));
+    sim.cluster().configure_iscsi(&portals()).unwrap();
     sim
 }
 
@@ -154,12 +179,12 @@ async fn nothing_is_lost_or_left_whatever_goes_wrong() {
             eprintln!("{count:6} {answer}");
         }
         let (blows, calls) = (weather.blows, done.load(Ordering::Relaxed));
-        let (placed, all) = (book.placed, began.elapsed());
+        let (placed, logins, all) = (book.placed, book.logins, began.elapsed());
         eprintln!(
             "{calls} calls, {blows} faults and {kills} kills in {stormed:.1?}, the last answer after {settled:.1?}, all clean after \
-             {all:.1?}; {placed} places compared; {together} orders went with others"
+             {all:.1?}; {placed} places compared; {logins} logins; {together} orders went with others"
         );
         assert_eq!(book.wrong, [""; 0], "seed {seed}");
-        assert!(placed > 20 && kills > 2 && together > 0, "too little was seen");
+        assert!(placed > 20 && logins > 5 && kills > 2 && together > 0, "too little was seen");
     });
 }

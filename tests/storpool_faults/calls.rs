@@ -11,6 +11,7 @@ use fairlead::proto::csi::volume_content_source::{SnapshotSource, Type, VolumeSo
 
 use crate::seat::{Answer, Seat};
 use crate::world::{World, is_shared};
+use crate::{INITIATORS, initiator};
 
 /// How long a sidecar waits for a call.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,8 +42,11 @@ fn csi_name(name: &str) -> String {
     rest.trim_start_matches("snap--").trim_start_matches("group--").to_owned()
 }
 
-fn node(client: u16) -> String {
-    format!("node-{client};storpool=d.n.{client}")
+fn node(number: u16) -> String {
+    match INITIATORS.contains(&number) {
+        true => format!("node-{number};iscsi={}", initiator(number)),
+        false => format!("node-{number};storpool=d.n.{number}"),
+    }
 }
 
 fn capability(name: &str) -> csi::VolumeCapability {
@@ -111,10 +115,10 @@ impl Caller {
         answer
     }
 
-    pub async fn publish(&self, name: &str, client: u16) -> Answer<()> {
+    pub async fn publish(&self, name: &str, to: u16) -> Answer<()> {
         let request = csi::ControllerPublishVolumeRequest {
             volume_id: handle(name),
-            node_id: node(client),
+            node_id: node(to),
             volume_capability: Some(capability(name)),
             ..Default::default()
         };
@@ -125,18 +129,22 @@ impl Caller {
                 client.controller().controller_publish_volume(request).await.map(drop)
             })
             .await;
-        self.world.count("publish", &answer);
+        let exports = INITIATORS.contains(&to);
+        self.world.count(if exports { "publish over iSCSI" } else { "publish" }, &answer);
         if let Some(Ok(())) = &answer {
-            self.world.moved(name, number, Some(client), true);
+            self.world.moved(name, number, Some(to), true);
+            if exports {
+                self.world.log_in(name, number, to);
+            }
         }
         answer
     }
 
-    /// From this client, or from all.
-    pub async fn unpublish(&self, name: &str, client: Option<u16>) -> Answer<()> {
+    /// From this node, or from all.
+    pub async fn unpublish(&self, name: &str, from: Option<u16>) -> Answer<()> {
         let request = csi::ControllerUnpublishVolumeRequest {
             volume_id: handle(name),
-            node_id: client.map(node).unwrap_or_default(),
+            node_id: from.map(node).unwrap_or_default(),
             ..Default::default()
         };
         let number = self.world.moving(name);
@@ -148,7 +156,7 @@ impl Caller {
             .await;
         self.world.count("unpublish", &answer);
         if let Some(Ok(())) = &answer {
-            self.world.moved(name, number, client, false);
+            self.world.moved(name, number, from, false);
         }
         answer
     }

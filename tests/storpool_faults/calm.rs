@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use crate::CLIENTS;
+use crate::NODES;
 use crate::calls::{Caller, From};
 use crate::seat::Answer;
 use crate::work::{self, COPIES, GROUPS, NAMES, SHARED, SNAPSHOTS};
@@ -67,7 +67,7 @@ pub async fn leave_nothing(caller: &Caller) {
     }))
     .await;
     join_all(all().enumerate().map(async |(number, name)| {
-        use_once(caller, &name, CLIENTS[number % CLIENTS.len()]).await;
+        use_once(caller, &name, NODES[number % NODES.len()]).await;
         must(&name, async || caller.delete(&name).await).await;
     }))
     .await;
@@ -82,17 +82,19 @@ pub async fn leave_nothing(caller: &Caller) {
     }
 }
 
-/// Taken from wherever it is, and given to this client, at last with another size.
-async fn use_once(caller: &Caller, name: &str, client: u16) {
+/// Taken from wherever it is, and given to this node, at last with another size.
+async fn use_once(caller: &Caller, name: &str, node: u16) {
+    caller.world.log_out(name);
     must(name, async || caller.unpublish(name, None).await).await;
-    must(name, async || caller.publish(name, client).await).await;
+    must(name, async || caller.publish(name, node).await).await;
     must(name, async || caller.expand(name, 30 << 30).await).await;
     must(name, async || caller.modify(name, "iops", "77").await).await;
     let number = caller.world.changing();
     caller.world.is_so(name, number, "30 GiB with 77 iops", |one| {
         one.size == 30 << 30 && one.policy.iops == Some(77)
     });
-    must(name, async || caller.unpublish(name, Some(client)).await).await;
+    caller.world.log_out(name);
+    must(name, async || caller.unpublish(name, Some(node)).await).await;
 }
 
 async fn copy(caller: &Caller, number: u64) {
@@ -102,6 +104,6 @@ async fn copy(caller: &Caller, number: u64) {
     };
     assert!(is_there(&from), "what {name} is made from was made before");
     must(&name, async || caller.create(&name, Some(&from)).await).await;
-    use_once(caller, &name, CLIENTS[0]).await;
+    use_once(caller, &name, NODES[0]).await;
     must(&name, async || caller.delete(&name).await).await;
 }

@@ -44,9 +44,11 @@ impl Seat {
         std::fs::write(home.join("token"), token).unwrap();
         let yaml = format!(
             "endpoint: unix://{0}/csi.sock\nhttp: off\nlog: {{level: debug, format: json}}\nnode: {{name: seat}}\nbackends:\n  \
-             fast: {{kind: storpool, endpoint: [{1}], tokenFile: {0}/token, template: nvme, attachTimeout: 1}}\n",
+             fast: {{kind: storpool, endpoint: [{1}], tokenFile: {0}/token, template: nvme, attachTimeout: 1,\n         \
+             iscsi: {{portalGroup: {2}}}}}\n",
             home.display(),
-            urls.join(", ")
+            urls.join(", "),
+            crate::GROUP
         );
         std::fs::write(home.join("config.yaml"), yaml).unwrap();
         let seat = Self { home, now: RwLock::new(None), number: AtomicUsize::new(0) };

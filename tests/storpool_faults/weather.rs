@@ -13,6 +13,7 @@ use crate::{CLIENTS, TOKEN};
 /// Rules of a sort that wait for a request that fits.
 const WAITING: usize = 2;
 const REASSIGN: &str = "/VolumesReassignWait";
+const ISCSI: &str = "/iSCSIConfig";
 /// What is known of errors that pass: nothing but that they say so.
 const PASSING: [&str; 4] = ["busy", "internal", "notReady", "preconditionViolation"];
 
@@ -40,6 +41,8 @@ impl Weather {
             25..27 => self.the_token_is_refused(),
             27..31 => self.an_address_goes_down(),
             31..33 => self.clients_are_slow(),
+            33..37 => self.the_controller_is_silent(),
+            37..45 => self.a_node_logs_out(),
             _ => {
                 let rule = self.rule();
                 let same = |other: &&Rule| other.method == rule.method && other.path == rule.path;
@@ -63,6 +66,10 @@ impl Weather {
             ("POST", REASSIGN),
             ("POST", REASSIGN),
             ("POST", REASSIGN),
+            ("GET", ISCSI),
+            ("GET", "/iSCSISessionsInfo"),
+            ("POST", ISCSI),
+            ("POST", ISCSI),
             ("POST", "/VolumeUpdate/{id}"),
             ("POST", "/VolumeDelete/{id}"),
             ("POST", "/VolumeDelete/{id}"),
@@ -118,6 +125,22 @@ impl Weather {
         // It may be detached by now.
         drop(self.sim.cluster().set_open(&volume, client, 1));
         self.later(50, 2500, move |sim| drop(sim.cluster().set_open(&volume, client, 0)));
+    }
+
+    /// Then nobody knows who is logged in.
+    fn the_controller_is_silent(&mut self) {
+        self.sim.cluster().silence_controller(1, true);
+        self.later(50, 2500, |sim| sim.cluster().silence_controller(1, false));
+    }
+
+    fn a_node_logs_out(&mut self) {
+        let mut cluster = self.sim.cluster();
+        let exported: Vec<_> =
+            cluster.exports().map(|(volume, initiator)| (volume.called(), initiator.to_owned())).collect();
+        if !exported.is_empty() {
+            let (volume, initiator) = self.dice.one_of(&exported);
+            cluster.log_out(initiator, volume).unwrap();
+        }
     }
 
     fn the_token_is_refused(&mut self) {

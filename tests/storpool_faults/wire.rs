@@ -32,6 +32,10 @@ pub fn check(journal: &[Told], wrong: &mut Vec<String>) -> usize {
                 let aside = told.call.get(1).is_some_and(|name| name.starts_with("csi--aside--"));
                 (!aside).then_some("it changes a snapshot that somebody has")
             }
+            "iSCSIConfig" => {
+                let commands = body["commands"].as_array().map_or(&[][..], Vec::as_slice);
+                commands.iter().find_map(|command| configured(command))
+            }
             "SnapshotDelete" | "VolumesGroupSnapshot" => None,
             _ => Some("it is no call of the driver's"),
         };
@@ -40,6 +44,16 @@ pub fn check(journal: &[Told], wrong: &mut Vec<String>) -> usize {
         }
     }
     together
+}
+
+/// What is wrong with one of the commands about iSCSI.
+fn configured(command: &Value) -> Option<&'static str> {
+    let known =
+        ["createInitiator", "initiatorAddNetwork", "createTarget", "deleteTarget", "export", "exportDelete"];
+    match command.as_object().and_then(|command| command.keys().next()) {
+        Some(name) if known.contains(&name.as_str()) => None,
+        _ => Some("it changes what an administrator has made"),
+    }
 }
 
 /// What is wrong with one of the orders in a call.

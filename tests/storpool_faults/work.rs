@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tonic::Code;
 
-use crate::CLIENTS;
+use crate::NODES;
 use crate::calls::{Caller, From};
 use crate::dice::Dice;
 use crate::seat::Answer;
@@ -86,7 +86,7 @@ impl Worker {
         let dice = &mut self.dice;
         let number = dice.below(NAMES);
         let name = volume(number);
-        let client = *dice.one_of(&CLIENTS);
+        let node = *dice.one_of(&NODES);
         let caller = &self.caller;
         if !caller.world.has(&name) {
             return caller.create(&name, None).await;
@@ -94,9 +94,15 @@ impl Worker {
         match dice.below(42) {
             0..3 => caller.create(&name, None).await,
             3..7 => caller.delete(&name).await,
-            7..16 => caller.publish(&name, client).await,
-            16..24 => caller.unpublish(&name, Some(client)).await,
-            24 => caller.unpublish(&name, None).await,
+            7..16 => caller.publish(&name, node).await,
+            16..25 => {
+                let from = caller.world.holder(&name).filter(|_| dice.one_in(2)).unwrap_or(node);
+                // The usual order. Without it, who is logged in stays so until the weather changes.
+                if dice.one_in(2) {
+                    caller.world.log_out(&name);
+                }
+                caller.unpublish(&name, (!dice.one_in(9)).then_some(from)).await
+            }
             25..27 => caller.expand(&name, dice.between(1, 20) << 30).await,
             27..29 => {
                 let iops = dice.between(100, 5000).to_string();
@@ -135,8 +141,11 @@ impl Worker {
                 match dice.below(6) {
                     _ if !caller.world.has(&name) => caller.create(&name, None).await,
                     0 => caller.delete(&name).await,
-                    1 | 2 => caller.unpublish(&name, Some(client)).await,
-                    _ => caller.publish(&name, client).await,
+                    1 | 2 => {
+                        caller.world.log_out(&name);
+                        caller.unpublish(&name, Some(node)).await
+                    }
+                    _ => caller.publish(&name, node).await,
                 }
             }
         }

@@ -8,6 +8,7 @@ use storpoolsim::{Cluster, Sim};
 use tonic::{Code, Status};
 
 use crate::seat::Answer;
+use crate::{INITIATORS, initiator};
 
 /// What is known of the volume, snapshot or group of one name.
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub struct Book {
     pub errors: BTreeMap<String, String>,
     /// How often a place was compared with the truth.
     pub placed: u64,
+    /// How often a node logged in to a target.
+    pub logins: u64,
     /// What was not as it must be.
     pub wrong: Vec<String>,
 }
@@ -88,11 +91,17 @@ fn identity(cluster: &Cluster, name: &str) -> Option<String> {
     (!ids.is_empty()).then(|| ids.join(" "))
 }
 
+/// The nodes that can write to a volume.
 fn holders(cluster: &Cluster, volume: &str) -> Vec<u16> {
     let writes = |(one, _, attachment): &(&Object, u16, &storpoolsim::state::Attachment)| {
         one.called() == volume && attachment.rights == Rights::Rw
     };
-    cluster.attachments().filter(writes).map(|(_, client, _)| client).collect()
+    let clients = cluster.attachments().filter(writes).map(|(_, client, _)| client);
+    let exported = |node: &u16| {
+        let name = initiator(*node);
+        cluster.exports().any(|(one, initiator)| one.called() == volume && initiator == name)
+    };
+    clients.chain(INITIATORS.into_iter().filter(exported)).collect()
 }
 
 impl World {
@@ -112,6 +121,11 @@ impl World {
     /// Whether something has this name.
     pub fn has(&self, name: &str) -> bool {
         identity(&self.sim.cluster(), name).is_some()
+    }
+
+    /// A node that can write to a volume.
+    pub fn holder(&self, name: &str) -> Option<u16> {
+        holders(&self.sim.cluster(), name).last().copied()
     }
 
     /// Counts an answer.
@@ -229,6 +243,16 @@ impl World {
             for (volume, client) in &cluster.ledger.cut_off {
                 wrong.push(format!("{volume} was taken from {client}, which had it open"));
             }
+            for (volume, initiators, clients) in
+                cluster.ledger.exported.iter().filter(|(name, ..)| !is_shared(name))
+            {
+                wrong.push(format!(
+                    "{volume} could be written to by {initiators:?} and {clients} clients at once"
+                ));
+            }
+            for (target, initiator) in &cluster.ledger.logged_off {
+                wrong.push(format!("{target} was withdrawn from {initiator}, which was logged in"));
+            }
             wrong.into_iter().for_each(|text| book.is_wrong(text));
         });
     }
@@ -242,31 +266,51 @@ impl World {
         })
     }
 
-    /// It was answered as done. Where nothing else was ordered since, the client has the volume alone and knows it, or
-    /// does not have it, as answered. `None` for a client: nobody has it.
-    pub fn moved(&self, volume: &str, number: u64, client: Option<u16>, has: bool) {
+    /// It was answered as done. Where nothing else was ordered since, the node has the volume alone and its client knows
+    /// it, or does not have it, as answered. `None` for a node: nobody has it.
+    pub fn moved(&self, volume: &str, number: u64, node: Option<u16>, has: bool) {
         self.compare(|book, cluster| {
             if book.moves.get(volume) != Some(&number) {
                 return;
             }
             book.placed += 1;
             let holders = holders(cluster, volume);
-            let right = match (has, client) {
-                (true, Some(client)) if is_shared(volume) => holders.contains(&client),
-                (true, client) => holders.iter().copied().eq(client),
-                (false, Some(client)) => !holders.contains(&client),
+            let right = match (has, node) {
+                (true, Some(node)) if is_shared(volume) => holders.contains(&node),
+                (true, node) => holders.iter().copied().eq(node),
+                (false, Some(node)) => !holders.contains(&node),
                 (false, None) => holders.is_empty(),
             };
             let done = if has { "attached to" } else { "detached from" };
             if !right {
-                book.is_wrong(format!("{volume} was {done} {client:?}, and is with {holders:?}"));
+                book.is_wrong(format!("{volume} was {done} {node:?}, and is with {holders:?}"));
             }
-            if let (true, Some(client)) = (has, client)
-                && !cluster.is_confirmed(volume, client)
+            if let (true, Some(node)) = (has, node)
+                && !INITIATORS.contains(&node)
+                && !cluster.is_confirmed(volume, node)
             {
-                book.is_wrong(format!("{volume} was {done} {client}, which does not know that"));
+                book.is_wrong(format!("{volume} was {done} {node}, which does not know that"));
             }
         });
+    }
+
+    /// A node that was told of a target logs in to it, as long as nothing else was ordered since.
+    pub fn log_in(&self, volume: &str, number: u64, node: u16) {
+        self.with(|book| {
+            if book.moves.get(volume) != Some(&number) {
+                return;
+            }
+            match self.sim.cluster().log_in(&initiator(node), volume) {
+                Ok(()) => book.logins += 1,
+                Err(refusal) => book.is_wrong(format!("{node} cannot log in to {volume}: {}", refusal.text)),
+            }
+        });
+    }
+
+    /// The nodes that have a volume over iSCSI are done with it.
+    pub fn log_out(&self, volume: &str) {
+        // There may be no target, and no volume.
+        INITIATORS.iter().for_each(|node| drop(self.sim.cluster().log_out(&initiator(*node), volume)));
     }
 
     /// A volume is about to be changed: the number of that.

@@ -142,6 +142,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Volumes, and initiators that may log in to their targets.
+    pub fn exports(&self) -> impl Iterator<Item = (&Object, &str)> {
+        self.iscsi.targets.values().flat_map(|target| {
+            let allowed = self.iscsi.allowed(&target.name).into_iter();
+            allowed.map(|initiator| (&self.objects[&target.volume], initiator))
+        })
+    }
+
     /// Notes the volumes that several can write to, at least one of them over iSCSI.
     pub(super) fn note_exports(&mut self) {
         for target in self.iscsi.targets.values() {
