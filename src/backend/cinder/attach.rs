@@ -5,9 +5,11 @@
 //! answers to an attach is its entry on the list; where that answer is lost, or the attach was another's, the list is
 //! asked for.
 
+mod arrive;
 mod begin;
 mod bound;
 mod detach;
+mod job;
 mod leftover;
 mod limit;
 mod memory;
@@ -18,14 +20,13 @@ mod tests;
 mod uses;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::backend::AttachOrder;
 use crate::error::{Error, Kind, Outcome, Result};
-use crate::flight::phase;
 use crate::volume::{Attachment, Bytes, Connection, Content, NodeId};
 
 use super::IDENTITY;
@@ -34,13 +35,15 @@ use super::config::CinderConfig;
 use super::dialect::Telling;
 use super::explain::Types;
 use super::identity::{Microversion, Service};
-use super::model::{Status, Volume, VolumeAttachment};
+use super::model::{Volume, VolumeAttachment};
 use super::watch::Watcher;
+use arrive::Arrived;
 use begin::Begun;
+use job::Job;
 use limit::Limits;
 use memory::Memory;
 use queue::Queues;
-use stand::{Stand, stand};
+use stand::Stand;
 
 pub use limit::PROPERTY;
 pub use queue::Turn;
@@ -48,8 +51,6 @@ pub use uses::{CONTENT, DATA};
 
 /// From here on Cinder tells which service holds a volume.
 const SERVICE: Microversion = Microversion(3, 48);
-/// How long an attach or detach is waited for. Guests that do not let go of a disk are given up by Nova before this.
-const LIMIT: Duration = Duration::from_secs(600);
 /// How long Cinder gets to free a volume whose left-over attachment was removed.
 const CLEARED: Duration = Duration::from_millis(200);
 /// How often an attach is ordered that fails without a word, or is refused although the volume looks free.
@@ -95,65 +96,6 @@ pub struct Attacher {
     limits: Limits,
     types: Arc<Types>,
     patience: Patience,
-}
-
-/// A volume and a server.
-#[derive(Debug)]
-struct Job<'a> {
-    volume: &'a str,
-    server: String,
-    /// The node's name, for people.
-    node: String,
-    deadline: Instant,
-    /// Whether the cloud tells which service holds a volume.
-    tells_service: bool,
-    /// Whether the answer to an order was lost, so that it may still be carried out.
-    lost: AtomicBool,
-}
-
-impl<'a> Job<'a> {
-    fn new(volume: &'a str, server: &str, node: &str, tells_service: bool) -> Self {
-        let (server, node) = (server.to_owned(), node.to_owned());
-        let deadline = Instant::now() + LIMIT;
-        Self { volume, server, node, deadline, tells_service, lost: AtomicBool::new(false) }
-    }
-
-    fn stand<'v>(&self, volume: &'v Volume) -> Stand<'v> {
-        stand(volume, &self.server, self.tells_service)
-    }
-
-    /// Adds what an error is about.
-    fn told(&self, error: Error) -> Error {
-        let error =
-            if self.lost.load(Ordering::Relaxed) { error.with_outcome(Outcome::Unknown) } else { error };
-        error.with("volume", self.volume).with("node", &self.node).with("server", &self.server)
-    }
-
-    /// What is left of its time, at most `slice`.
-    fn slice(&self, slice: Duration) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now()).min(slice)
-    }
-
-    fn is_late(&self) -> bool {
-        Instant::now() >= self.deadline
-    }
-
-    fn too_late(&self, what: &str, volume: &Volume) -> Error {
-        let text = format!(
-            "the volume is still {} after {:.0} s of {what}: is the server's compute service running?",
-            volume.status,
-            LIMIT.as_secs_f64()
-        );
-        Error::unknown(Kind::Timeout, text)
-    }
-}
-
-/// What became of an attach.
-enum Arrived {
-    /// The server has it.
-    Here(Volume),
-    /// It failed: the volume is as it was before.
-    FellBack(Option<Volume>),
 }
 
 impl Attacher {
@@ -290,83 +232,6 @@ impl Attacher {
         self.client.volume(job.volume).await
     }
 
-    /// Waits for a volume that is on its way to get there, whoever sent it.
-    async fn settled(&self, job: &Job<'_>, found: &Volume) -> Result<Volume> {
-        let mut slice = self.patience.early;
-        let mut last = found.clone();
-        loop {
-            let judge = |volume: Option<&Volume>| match volume {
-                None => Some(Err(gone())),
-                Some(volume) if job.stand(volume) == Stand::Moving => {
-                    last = volume.clone();
-                    None
-                }
-                Some(volume) => Some(Ok(volume.clone())),
-            };
-            match self.watcher.volume(job.volume, job.slice(slice), judge).await {
-                Err(error) if error.kind() == Kind::Timeout && !job.is_late() => {}
-                Err(error) if error.kind() == Kind::Timeout => return Err(job.too_late("waiting", &last)),
-                settled => return settled,
-            }
-            if matches!(last.status, Status::Reserved | Status::Attaching) && !self.clear(job).await? {
-                let promised = self.promised_to(job.volume).await?;
-                if let Some(other) = promised.iter().find(|server| **server != job.server) {
-                    let text = format!("it is being attached to server {other}: detach it there first");
-                    return Err(Error::precondition(text));
-                }
-            }
-            slice = self.patience.doubt;
-        }
-    }
-
-    /// Waits for what was ordered. `lost`: the order's answer was lost, for this reason.
-    async fn arrive(&self, job: &Job<'_>, shared: bool, lost: Option<Error>) -> Result<Arrived> {
-        phase("wait for the volume");
-        let began = Instant::now();
-        let mut slice = if shared || lost.is_some() { self.patience.early } else { self.patience.doubt };
-        let mut last = None;
-        loop {
-            let judge = |volume: Option<&Volume>| {
-                let Some(volume) = volume else { return Some(Err(gone())) };
-                last = Some(volume.clone());
-                match job.stand(volume) {
-                    Stand::Here(_) => Some(Ok(Arrived::Here(volume.clone()))),
-                    Stand::Elsewhere(others) if !shared => Some(Err(elsewhere(&others))),
-                    Stand::Broken => Some(Err(broken(volume))),
-                    // Nova had reserved it before it answered, so this is the end of a failed attach.
-                    _ if volume.status == Status::Available && lost.is_none() => {
-                        Some(Ok(Arrived::FellBack(Some(volume.clone()))))
-                    }
-                    Stand::Moving | Stand::Free | Stand::Elsewhere(_) => None,
-                }
-            };
-            match self.watcher.volume_as_usual(job.volume, "attach", job.slice(slice), judge).await {
-                Err(error) if error.kind() == Kind::Timeout => {
-                    if job.is_late() {
-                        return Err(last.map_or(error, |volume| job.too_late("attaching", &volume)));
-                    }
-                }
-                arrived => return arrived,
-            }
-            slice = self.patience.doubt;
-            // Nova puts it on its list before Cinder hears of it.
-            if self.is_listed(job).await? == Some(true) {
-                if last.as_ref().is_some_and(|volume| volume.status == Status::Reserved) {
-                    self.refuse_shelved(job).await?;
-                }
-                continue;
-            }
-            match &lost {
-                Some(lost) if began.elapsed() >= self.patience.grace => return Err(lost.clone()),
-                Some(_) => {}
-                None => {
-                    self.clear(job).await?;
-                    return Ok(Arrived::FellBack(None));
-                }
-            }
-        }
-    }
-
     /// Cinder says that the server has it. Tells how, or `None` where that was a left-over, which is now gone.
     async fn found(
         &self,
@@ -460,18 +325,6 @@ impl Attacher {
         // It may have become free just now.
         sleep(Duration::from_millis(300) * tries).await;
         self.look(job).await
-    }
-
-    /// An attach that fails each time without a word.
-    async fn silent(&self, job: &Job<'_>, tries: u32) -> Error {
-        let actions = self.client.server_actions(&job.server).await.unwrap_or_default();
-        let last = actions.into_iter().find(|action| action.action == "attach_volume");
-        let text = format!("the attach was accepted and failed {tries} times, and the volume is free again");
-        let error = Error::unknown(Kind::Unavailable, text);
-        match last.and_then(|action| Some((action.message?, action.request_id?))) {
-            Some((message, request)) => error.and(format_args!("Nova says {message:?} of request {request}")),
-            None => error.and("Nova does not say why (see the log of the server's compute service)"),
-        }
     }
 }
 
