@@ -1,5 +1,5 @@
-//! Names of which more objects may still appear: an order whose answer was lost, ours or an earlier process', may be
-//! carried out after we looked.
+//! Names that have more volumes than one, or of which more may still appear: an order whose answer was lost, ours or an
+//! earlier process', may be carried out after we looked.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Cloud;
 use super::notes::Name;
+use super::{Cloud, model, twins};
+use crate::error::Result;
 
 /// So long a lost order may come true. Proxies and message queues of clouds give up earlier.
 const LATEST: Duration = Duration::from_secs(300);
@@ -49,6 +50,53 @@ impl Suspects {
 }
 
 impl Cloud {
+    /// Whether nobody can have been given a volume, and nothing is under way with it.
+    pub(super) fn is_nobodys(&self, volume: &model::Volume) -> bool {
+        let given = |server| self.attacher.is_given(volume, server).unwrap_or(true);
+        let bound = self.attacher.bound(volume).filter(|_| volume.status == model::Status::InUse);
+        twins::is_free(volume) || bound.is_some_and(|server| !given(server))
+    }
+
+    /// Begins to delete one of these; where the cloud would also delete what a server uses, it is looked at once more.
+    pub(super) async fn discard(&self, volume: &model::Volume) -> Result<()> {
+        let id = &volume.id;
+        let deleted = match self.dialect().servers.lose_deleted {
+            true => self.remove(id).await,
+            false => self.client.delete_volume(id).await,
+        };
+        deleted.or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })
+    }
+
+    /// Removes twins that nobody can have been given, and has the others looked at again.
+    pub(super) async fn remove_twins(self: &Arc<Self>, name: &Name, keep: &str, younger: &[model::Volume]) {
+        let mut left = self.suspects.has(&name.cloud);
+        for volume in younger {
+            let id = &volume.id;
+            match self.is_nobodys(volume) {
+                true => {
+                    tracing::warn!(
+                        volume = id,
+                        keep,
+                        name = name.cloud,
+                        "a second volume of this name is removed"
+                    );
+                    if let Err(error) = self.discard(volume).await {
+                        tracing::warn!(volume = id, error = error.chain(), "it stays for now");
+                        left = true;
+                    }
+                }
+                false => {
+                    let status = &volume.status;
+                    tracing::warn!(volume = id, keep, name = name.cloud, %status, "there is a second volume of this name");
+                    left = true;
+                }
+            }
+        }
+        if left || self.suspects.is_early() {
+            self.look_again(name.clone(), keep.to_owned());
+        }
+    }
+
     /// Looks later for twins of a volume that was given out, and removes them. It is never that volume that goes.
     pub(super) fn look_again(self: &Arc<Self>, name: Name, keep: String) {
         let cloud = Arc::downgrade(self);
