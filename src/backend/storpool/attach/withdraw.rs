@@ -1,7 +1,8 @@
 //! Taking exports back, and the targets that nobody may log in to any more.
 
+use super::TRIES;
+use super::detach::{OPEN_PAUSE, OPEN_TRIES};
 use super::export::was_faster;
-use super::{OPEN_PAUSE, OPEN_TRIES, TRIES};
 use crate::backend::storpool::Cloud;
 use crate::backend::storpool::client::{Command, Export, Name, Retry};
 use crate::backend::storpool::model::Volume;
