@@ -239,3 +239,17 @@ async fn say<S: AsyncWrite + Unpin>(stream: &mut S, reply: &Reply) -> io::Result
     }
     stream.flush().await
 }
+
+/// A certificate for 127.0.0.1 that signs itself, and what shows it.
+pub fn self_signed() -> (String, TlsAcceptor) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    (made.cert.pem(), TlsAcceptor::from(Arc::new(config)))
+}

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
-use tokio_rustls::TlsAcceptor;
 
-use super::fake::{Fake, Reply, Seen};
+use super::fake::{Fake, Reply, Seen, self_signed};
 use super::*;
 use crate::error::Outcome;
 
@@ -247,20 +246,6 @@ async fn only_reads_are_redirected_and_never_to_another_host() {
     assert!(text.contains("only reads are"), "{text}");
     let text = fault(get(server.url("/nowhere"))).await;
     assert!(text.contains("without a place"), "{text}");
-}
-
-/// A certificate for 127.0.0.1 that signs itself, and a server that shows it.
-fn self_signed() -> (String, TlsAcceptor) {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .unwrap();
-    (made.cert.pem(), TlsAcceptor::from(Arc::new(config)))
 }
 
 #[tokio::test]

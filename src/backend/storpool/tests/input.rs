@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use storpoolsim::{Config, Sim, Status, TlsAcceptor};
+use storpoolsim::{Config, Sim, Status};
 
 use super::world::{World, id, order, parameters, told, world};
 use crate::backend::storpool::{StorpoolBackend, StorpoolConfig};
 use crate::backend::{Backend, SnapshotOrder, VolumeOrder};
 use crate::error::{Kind, Outcome};
+use crate::http::fake::self_signed;
 use crate::volume::{Bytes, Content, Parameters, SizeRange};
 
 #[tokio::test]
@@ -174,20 +175,6 @@ async fn a_cluster_that_does_not_work_is_told_and_nothing_is_final() {
     world.create("w").await.unwrap();
 }
 
-/// A certificate for 127.0.0.1 that is its own authority.
-fn certificate() -> (String, TlsAcceptor) {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .unwrap();
-    (made.cert.pem(), TlsAcceptor::from(Arc::new(config)))
-}
-
 async fn refused(config: &StorpoolConfig) -> String {
     let (kind, outcome, text) = told(StorpoolBackend::open("fast", config.clone(), Arc::default()).await);
     assert_eq!((kind, outcome), (Kind::Unavailable, Outcome::Unknown), "{text}");
@@ -196,7 +183,7 @@ async fn refused(config: &StorpoolConfig) -> String {
 
 #[tokio::test]
 async fn an_api_is_reached_in_the_way_that_it_speaks() {
-    let (pem, tls) = certificate();
+    let (pem, tls) = self_signed();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ca.pem");
     std::fs::write(&file, pem).unwrap();
