@@ -174,7 +174,7 @@ fn lists() -> Vec<Step> {
         own("sort=name:asc", "/detail"),
         own("limit=1&sort=created_at:asc", "").save("first", "/volumes/0/id"),
         own("limit=2&marker={first}&sort=created_at:asc", ""),
-        own("limit=2&marker={c}&sort=created_at:asc", ""),
+        own("limit=2&marker={c}&sort=name:asc", ""),
         own("limit=3", ""),
         own("limit=1&with_count=true", "").version("3.45"),
         own("name={prefix}-a", ""),
