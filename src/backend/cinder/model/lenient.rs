@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::volume::NO_SERVER;
 use crate::backend::cinder::moment;
 
 /// A text, also where it is a number (Cyclades' ids).
@@ -17,7 +18,12 @@ pub(super) fn text<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Err
     }
 }
 
-/// The same, `None` where it is null, missing or empty.
+/// The same of a server that has a volume; null is [`NO_SERVER`].
+pub(super) fn holder<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    Ok(maybe_text(input)?.unwrap_or_else(|| NO_SERVER.to_owned()))
+}
+
+/// A text or number, `None` where it is null, missing or empty.
 pub(super) fn maybe_text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
     Ok(match Value::deserialize(input)? {
         Value::String(text) if !text.is_empty() => Some(text),

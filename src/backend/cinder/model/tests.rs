@@ -2,6 +2,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 
+use super::volume::NO_SERVER;
 use super::*;
 
 #[test]
@@ -15,6 +16,11 @@ fn a_volume_is_read_from_every_dialect() {
     assert_eq!((volume.status, volume.size, volume.bootable), (Status::InUse, 10, false));
     assert_eq!(volume.created_at, Some(UNIX_EPOCH + Duration::new(1_543_386_315, 288_987_000)));
     assert_eq!((volume.service_uuid, volume.attachments[0].server_id.as_str()), (None, "S"));
+
+    let held = json!({"id": "cb50", "status": "in-use", "size": 1, "attachments": [{"id": "cb50",
+        "attachment_id": "B", "server_id": null, "host_name": "node-1", "device": "/dev/sdb"}]});
+    let volume: Volume = serde_json::from_value(held).unwrap();
+    assert_eq!(volume.attachments[0].server_id, NO_SERVER, "a host has it, and no server");
 
     let cyclades = json!({"id": "44", "display_name": "pvc-1", "status": "in_use", "size": 10, "metadata": {},
         "created_at": "2014-05-13T19:52:04.949734+00:00", "volume_type": 2, "deleted": false,

@@ -92,11 +92,14 @@ impl Listed for Volume {
     }
 }
 
+/// In the place of a server's id: a host has the volume, for itself.
+pub const NO_SERVER: &str = "a-host-itself";
+
 /// A server that has a volume, as the volume tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct VolumeAttachment {
-    /// The server.
-    #[serde(deserialize_with = "lenient::text")]
+    /// The server. Of a volume that a host has without a server (Cinder then tells null): [`NO_SERVER`].
+    #[serde(deserialize_with = "lenient::holder")]
     pub server_id: String,
     /// The attachment in Cinder.
     #[serde(default, deserialize_with = "lenient::maybe_text")]
