@@ -237,7 +237,9 @@ fn an_endpoint_without_a_region_is_passed_over_where_others_have_one() {
 async fn roots_without_a_version_and_services_without_microversions_are_understood() {
     let server = Fake::start(|seen| match seen.line().as_str() {
         "GET /block/" => Reply::json(300, versions()),
-        "GET /v1/" => Reply::text(404, "text/html", "nothing here"),
+        "GET /v1/" | "GET /away/v3/" => Reply::text(404, "text/html", "nothing here"),
+        "GET /closed/v3/" => Reply::json(403, json!({"forbidden": {"code": 403}})),
+        "GET /plain/v3/" => Reply::json(404, json!({"itemNotFound": {"code": 404}})),
         _ => Reply::json(503, ""),
     })
     .await;
@@ -251,8 +253,13 @@ async fn roots_without_a_version_and_services_without_microversions_are_understo
     assert_eq!((found.base.path(), found.max), ("/block/v3/p1", Some(Microversion(3, 71))));
     let found = ask("/v1/123").await.unwrap();
     assert_eq!((found.base.path(), found.major, found.max), ("/v1/123", 1, None));
-    let error = ask("/v3/down").await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (Kind::Unavailable, Outcome::Unknown));
+    let found = ask("/plain/v3/123").await.unwrap();
+    assert_eq!((found.major, found.max), (3, None));
+    // What answers for a service says nothing of its microversions.
+    for down in ["/v3/down", "/away/v3/123", "/closed/v3/123"] {
+        let error = ask(down).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (Kind::Unavailable, Outcome::Unknown), "{down}");
+    }
     // A kind of cloud that has no microversions is not asked for them.
     let asked = server.seen().len();
     let (url, dialect) = (server.url("/v1/827"), Dialect::RACKSPACE);

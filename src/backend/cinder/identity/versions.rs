@@ -97,8 +97,9 @@ async fn negotiate(http: &Http, service: Service, url: &Url, token: &Token) -> R
     let known = segments.iter().rposition(|segment| version_of(segment).is_some());
     let root = segments.get(..=known.unwrap_or(segments.len() - 1)).unwrap_or_default().join("/");
     let answer = ask(http, service, with_path(url, &format!("{root}/")), token).await?;
-    let listed = listed(&answer)?;
-    if let Some(named) = known.and_then(|at| version_of(segments.get(at)?)) {
+    let named = known.and_then(|at| version_of(segments.get(at)?));
+    let listed = listed(&answer, service, named)?;
+    if let Some(named) = named {
         // An API without microversions may also be one without this document.
         let own = listed.iter().find(|version| version.number() == Some(named));
         let own =
@@ -128,21 +129,21 @@ async fn negotiate(http: &Http, service: Service, url: &Url, token: &Token) -> R
 
 async fn ask(http: &Http, service: Service, url: Url, token: &Token) -> Result<Answer> {
     let request = Request::new(Method::GET, url, service.as_str(), "list versions");
-    let answer = http.send(&request.secret_header("x-auth-token", &token.secret)?).await?;
-    match answer.status() {
-        500.. | 429 => {
-            let text =
-                format!("the {} service cannot tell its versions now{}", service.as_str(), answer.excerpt());
-            Err(answer.fault(text).with_kind(Kind::Unavailable))
-        }
-        _ => Ok(answer),
-    }
+    http.send(&request.secret_header("x-auth-token", &token.secret)?).await
 }
 
-/// The versions of an answer; none where the service knows no such document.
-fn listed(answer: &Answer) -> Result<Vec<Version>> {
+/// The versions of an answer; none where the service says that it knows no such document. What stands before a service may
+/// answer for it, and an answer is kept for good: of a version that may have microversions, only the service's own word counts.
+fn listed(answer: &Answer, service: Service, named: Option<Microversion>) -> Result<Vec<Version>> {
     if !answer.is_success() && answer.status() != 300 {
-        return Ok(Vec::new());
+        let first = if service == Service::Volume { Microversion(3, 0) } else { Microversion(2, 1) };
+        let old = named.is_some_and(|named| named < first);
+        if answer.status() == 404 && (old || answer.json::<serde_json::Map<_, _>>().is_ok()) {
+            return Ok(Vec::new());
+        }
+        let text =
+            format!("the {} service does not tell its versions now{}", service.as_str(), answer.excerpt());
+        return Err(answer.fault(text).with_kind(Kind::Unavailable));
     }
     let found: Versions = answer.json().map_err(|error: Error| error.with_kind(Kind::Unavailable))?;
     Ok(found.versions.into_iter().chain(found.version).collect())
