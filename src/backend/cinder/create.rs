@@ -45,8 +45,7 @@ impl Cloud {
             && error.outcome() == Outcome::Refused
         {
             // Nothing may be left of what this call ordered.
-            let removed = self.remove(own).await;
-            made = removed.and(made);
+            made = self.clear_away(own).await.and(made);
         }
         let name = &making.name.cloud;
         drop(turn);
@@ -54,6 +53,11 @@ impl Cloud {
         made.map_err(
             |error| if self.suspects.has(name) { error.with_outcome(Outcome::Unknown) } else { error },
         )
+    }
+
+    /// Removes what a create leaves over. Where that fails, the volume is there, so the create has not ended.
+    async fn clear_away(&self, id: &str) -> Result<()> {
+        self.remove(id).await.map_err(|error| error.with_outcome(Outcome::Unknown))
     }
 
     /// What has this name.
@@ -154,10 +158,17 @@ impl Making<'_> {
             self.as_ordered(&first, checked).await?;
         } else {
             checked?;
+            if self.is_wrongly_for_one(&first) {
+                let text = format!(
+                    "a volume named {:?} exists, and its type is for one server at a time; several nodes are to have it",
+                    self.order.name
+                );
+                return Err(Error::refused(Kind::AlreadyExists, text).with("volume", &first.id));
+            }
         }
         if let Some(own) = self.made.as_ref().filter(|own| **own != first.id) {
             // Nobody else was given it, so it is waited for where it is still being made.
-            self.cloud.remove(own).await?;
+            self.cloud.clear_away(own).await?;
         }
         if !missing.is_empty() {
             self.cloud.client.note_on_volume(&first.id, &missing).await?;
@@ -178,10 +189,15 @@ impl Making<'_> {
             );
             return Err(Error::refused(Kind::ResourceExhausted, text));
         }
-        if !volume.multiattach && self.order.access.iter().any(|access| access.mode.multi_node()) {
+        if self.is_wrongly_for_one(volume) {
             return Err(self.cloud.not_shared(volume.volume_type.as_deref().unwrap_or_default()));
         }
         self.cloud.confirm(&volume.id).await
+    }
+
+    /// Whether one server at a time can have it, and more are to.
+    fn is_wrongly_for_one(&self, volume: &model::Volume) -> bool {
+        !volume.multiattach && self.order.access.iter().any(|access| access.mode.multi_node())
     }
 
     /// Removes a volume that could not be made. It was never given out.
@@ -193,7 +209,7 @@ impl Making<'_> {
             why,
             "a volume that could not be made is removed"
         );
-        self.cloud.remove(&volume.id).await?;
+        self.cloud.clear_away(&volume.id).await?;
         if self.made.as_ref() == Some(&volume.id) {
             self.made = None;
             self.failure = Some(failure(&why).with("volume", &volume.id));

@@ -5,7 +5,9 @@ use crate::backend::cinder::notes::Name;
 use crate::backend::{Backend, VolumeOrder};
 use crate::error::{Kind, Outcome};
 use crate::http::fake::Reply;
-use crate::volume::{AccessMode, Bytes, Content, Owner, Source, Topology, TopologyRequirement};
+use crate::volume::{
+    Access, AccessKind, AccessMode, Bytes, Content, Owner, Source, Topology, TopologyRequirement,
+};
 
 const ORDER: &str = "POST /volume/v3/p1/volumes";
 
@@ -214,6 +216,10 @@ async fn another_volume_of_the_name_is_a_conflict() {
         let text = refused(sky.backend.create(&other).await, Kind::AlreadyExists);
         assert!(text.contains(word), "{text}");
     }
+    let raw = Access { kind: AccessKind::Block, mode: AccessMode::MultiNodeMultiWriter };
+    let shared = VolumeOrder { access: vec![raw], ..base.clone() };
+    let text = refused(sky.backend.create(&shared).await, Kind::AlreadyExists);
+    assert!(text.contains("one server at a time"), "{text}");
     let same = VolumeOrder { parameters: parameters(&[("type", "t1")]), ..base };
     assert_eq!(sky.backend.create(&same).await.unwrap().reach, place("nova"), "a type by its id");
     assert_eq!((sky.orders(), sky.ids().len()), (0, 1));
@@ -359,6 +365,24 @@ async fn many_that_are_made_share_their_looks() {
         let looks = sky.server.count("GET /volume/v3/p1/volumes/detail");
         assert!(if filters { looks <= 20 + 4 } else { looks <= 20 + 20 + 3 }, "{looks}");
     }
+}
+
+#[tokio::test]
+async fn a_create_has_not_ended_while_what_it_made_cannot_be_removed() {
+    let sky = Sky::new().await;
+    sky.bend(|seen, state| {
+        if seen.method == "DELETE" {
+            return Some(fault(400, "Modification operations are not allowed on this host."));
+        }
+        if seen.line() == ORDER {
+            state.volumes.push(volume("v1", "v", "error", 0));
+            return Some(Reply::json(202, json!({"volume": volume("v1", "v", "creating", 0)})));
+        }
+        None
+    });
+    let error = sky.backend.create(&order("v", 1)).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    assert_eq!(sky.ids(), ["v1"]);
 }
 
 #[tokio::test]
