@@ -1,6 +1,6 @@
 //! Deleting volumes, until they are gone.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::backend::cinder::model::{self, Status};
 use crate::error::{Error, Kind, Outcome, Result};
@@ -24,8 +24,9 @@ impl Cloud {
         }
         let mut last = None;
         for _ in 0..TURNS {
+            let sent = SystemTime::now();
             let refusal = match self.client.delete_volume(id).await {
-                Ok(()) => return self.gone(id, true).await,
+                Ok(()) => return self.gone(id, Some(sent)).await,
                 Err(error) if is_gone(&error) => return Ok(()),
                 Err(error) => error,
             };
@@ -36,7 +37,7 @@ impl Cloud {
                 Err(_) => return Err(refusal.with("volume", id)),
             };
             if volume.status == Status::Deleting {
-                return self.gone(id, false).await;
+                return self.gone(id, None).await;
             }
             if refusal.kind() != Kind::FailedPrecondition {
                 return Err(refusal.with("volume", id));
@@ -55,9 +56,10 @@ impl Cloud {
                 Err(error) if is_gone(&error) => return Ok(()),
                 volume => volume?,
             };
+            let sent = SystemTime::now();
             let delete = || self.client.delete_volume(id);
             let deleted = match (self.attacher.bound(&volume), &volume.status) {
-                (_, Status::Deleting) => return self.gone(id, false).await,
+                (_, Status::Deleting) => return self.gone(id, None).await,
                 (Some(server), Status::InUse | Status::Error) => {
                     if self.attacher.is_given(&volume, server)? {
                         let node = self.nodes.of(server)?;
@@ -78,7 +80,7 @@ impl Cloud {
             };
             return match deleted {
                 Ok(turn) => {
-                    let gone = self.gone(id, true).await;
+                    let gone = self.gone(id, Some(sent)).await;
                     drop(turn);
                     gone
                 }
@@ -160,17 +162,17 @@ impl Cloud {
         }
     }
 
-    /// Waits until a volume whose deletion has begun is gone. `now`: it was this call that began it.
-    async fn gone(&self, id: &str, now: bool) -> Result<()> {
+    /// Waits until a volume whose deletion has begun is gone. `sent`: since when this call has begun it; `None`: another did.
+    async fn gone(&self, id: &str, sent: Option<SystemTime>) -> Result<()> {
         let judge = |volume: Option<&model::Volume>| match volume.map(|volume| &volume.status) {
             None | Some(Status::Deleted) => Some(Ok(())),
             Some(Status::Deleting) => None,
             Some(status) => Some(Err(status.clone())),
         };
         let judge = |volume: Option<&model::Volume>| judge(volume).map(Ok);
-        let ended = match now {
-            true => self.watcher.deleted_volume(id, LIMIT, judge).await?,
-            false => self.until(id, judge).await?,
+        let ended = match sent {
+            Some(sent) => self.watcher.deleted_volume(id, sent, LIMIT, judge).await?,
+            None => self.until(id, judge).await?,
         };
         let Err(status) = ended else { return Ok(()) };
         let why = self.told_about(id).await;

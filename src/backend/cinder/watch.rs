@@ -12,7 +12,7 @@ mod tests;
 mod volumes;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
 
@@ -73,22 +73,23 @@ impl Watcher {
         limit: Duration,
         judge: impl Judge<Volume, T>,
     ) -> Result<T> {
-        let known = Known { habit: Some(habit), touched: false };
+        let known = Known { habit: Some(habit), touched: None };
         self.volumes.wait(id, known, limit, judge).await
     }
 
-    /// The same for a volume that the cloud has just taken an order to delete. Cinder marks it before it answers, so once a
-    /// list of the volumes that were changed since does not have it, it is gone.
+    /// The same for a volume that the cloud has just taken an order to delete, which was sent at this time. Cinder marks it
+    /// before it answers, so once a list of the volumes that were changed since does not have it, it is gone.
     ///
     /// # Errors
     /// The judge's; `Timeout` after `limit`.
     pub async fn deleted_volume<T>(
         &self,
         id: &str,
+        sent: SystemTime,
         limit: Duration,
         judge: impl Judge<Volume, T>,
     ) -> Result<T> {
-        self.volumes.wait(id, Known { habit: Some("delete"), touched: true }, limit, judge).await
+        self.volumes.wait(id, Known { habit: Some("delete"), touched: Some(sent) }, limit, judge).await
     }
 
     /// Waits for a snapshot.

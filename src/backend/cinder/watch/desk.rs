@@ -58,8 +58,9 @@ struct Board<T> {
 pub(super) struct Known {
     /// What is waited for, where that mostly takes the same time.
     pub(super) habit: Option<&'static str>,
-    /// Whether the cloud has changed the object just now, so that a list of what was changed since has it, or it is gone.
-    pub(super) touched: bool,
+    /// Since when the cloud has changed the object, so that a list of what was changed since has it, or it is gone. `None`: it
+    /// may not have changed it yet.
+    pub(super) touched: Option<SystemTime>,
 }
 
 struct Waiter<T> {
@@ -179,8 +180,8 @@ impl<T: Watched> Desk<T> {
         let ticket = board.tickets;
         let since = Instant::now();
         let due = since + board.habits.first(known.habit).unwrap_or(T::FIRST);
-        let clock = SystemTime::now();
-        let Known { touched, .. } = known;
+        let clock = known.touched.unwrap_or_else(SystemTime::now);
+        let touched = known.touched.is_some();
         let waiter = Waiter { id: Arc::from(id), touched, since, clock, due, seen: false, looks: sender };
         board.waiters.insert(ticket, waiter);
         if !board.watched {

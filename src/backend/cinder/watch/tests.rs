@@ -116,7 +116,7 @@ async fn what_the_cloud_has_marked_as_being_deleted_is_gone_once_no_list_has_it(
     let waits = ["v1", "v2"].map(|id| {
         let (watcher, ended) = (watcher.clone(), Arc::clone(&ended));
         tokio::spawn(async move {
-            watcher.deleted_volume(id, LIMIT, gone).await.unwrap();
+            watcher.deleted_volume(id, SystemTime::now(), LIMIT, gone).await.unwrap();
             ended.lock().unwrap().push(id);
         })
     });
@@ -124,6 +124,28 @@ async fn what_the_cloud_has_marked_as_being_deleted_is_gone_once_no_list_has_it(
         wait.await.unwrap();
     }
     assert_eq!(*ended.lock().unwrap(), ["v2", "v1"]);
+}
+
+#[tokio::test]
+async fn what_was_marked_long_before_the_answer_is_not_taken_for_gone() {
+    let marked = SystemTime::now() - Duration::from_secs(30);
+    let turn = AtomicUsize::new(0);
+    let (_server, _secret, _client, watcher) = watcher(move |seen| {
+        assert_eq!(seen.line(), "GET /volume/v3/p1/volumes/detail");
+        let since = seen.target.split("gte%3A").nth(1).unwrap().split('&').next().unwrap();
+        let shown = moment::parse(&since.replace("%3A", ":")).unwrap() <= marked;
+        match turn.fetch_add(1, Ordering::SeqCst) {
+            0..2 if shown => list(&[volume("v1", "deleting"), volume("v2", "deleting")]),
+            turn => {
+                assert!(turn > 1, "it is not on the list, and not gone");
+                list(&[])
+            }
+        }
+    })
+    .await;
+    let wait = |id| watcher.deleted_volume(id, marked, LIMIT, gone);
+    let (one, other) = tokio::join!(wait("v1"), wait("v2"));
+    one.and(other).unwrap();
 }
 
 #[tokio::test]
