@@ -12,6 +12,7 @@ mod detach;
 mod job;
 mod leftover;
 mod limit;
+mod lost;
 mod memory;
 mod queue;
 mod stand;
@@ -41,6 +42,7 @@ use arrive::Arrived;
 use begin::Begun;
 use job::Job;
 use limit::Limits;
+use lost::Lost;
 use memory::Memory;
 use queue::Queues;
 use stand::Stand;
@@ -93,6 +95,7 @@ pub struct Attacher {
     config: CinderConfig,
     queues: Queues,
     memory: Memory,
+    lost: Lost,
     limits: Limits,
     types: Arc<Types>,
     patience: Patience,
@@ -109,6 +112,7 @@ impl Attacher {
             config,
             queues: Queues::new(client.dialect().servers.one_task),
             memory: Memory::default(),
+            lost: Lost::default(),
             limits,
             types: Arc::default(),
             patience: Patience::default(),
@@ -195,6 +199,7 @@ impl Attacher {
                 }
                 Begun::Lost(lost) => {
                     job.lost.store(true, Ordering::Relaxed);
+                    self.lost.add(job.volume, &job.server);
                     self.memory.forget(job.volume);
                     self.arrive(job, shared, Some(lost)).await.map(|arrived| (arrived, false))?
                 }
@@ -268,6 +273,7 @@ impl Attacher {
         attachment: &VolumeAttachment,
     ) -> Attachment {
         let id = act(volume, attachment);
+        self.lost.settle(job.volume, &job.server);
         self.memory.attached(job.volume, &job.server, id.unwrap_or_default());
         Attachment {
             nonce: id.map_or_else(|| format!("{}@{}", job.volume, job.server), str::to_owned),

@@ -61,6 +61,7 @@ impl Attacher {
         if found.status != Status::Available {
             servers.extend(self.promised_to(volume).await?);
         }
+        servers.extend(self.lost.servers_of(volume));
         servers.sort_unstable();
         servers.dedup();
         let tells_service = self.tells_service().await?;
@@ -85,6 +86,10 @@ impl Attacher {
             };
             match (left, refusal) {
                 (Left::Free(volume), refusal) => {
+                    // What is taken off had been carried out.
+                    if refusal.is_none() {
+                        self.lost.settle(job.volume, &job.server);
+                    }
                     self.unlisted(job, refusal).await?;
                     drop(turn);
                     if let Some(volume) = volume {
@@ -192,6 +197,7 @@ impl Attacher {
             let held = volume.attachments.iter().any(|one| one.server_id == job.server);
             let moving = matches!(volume.status, Status::Reserved | Status::Attaching | Status::Detaching);
             if !held && !moving {
+                self.nothing_comes(job).await?;
                 self.memory.saw(&volume);
                 return self.end_act(&volume).await;
             }
@@ -215,6 +221,22 @@ impl Attacher {
             sleep(Duration::from_millis(500)).await;
             first = false;
         }
+    }
+
+    /// Whether no attach to the server may still be carried out whose answer was lost.
+    ///
+    /// # Errors
+    /// `Unavailable` where one may: the volume would be on the server again, and nobody would take it off.
+    async fn nothing_comes(&self, job: &Job<'_>) -> Result<()> {
+        let Some(since) = self.lost.since(job.volume, &job.server) else { return Ok(()) };
+        if self.is_listed(job).await?.is_none() {
+            return Ok(());
+        }
+        let text = format!(
+            "it is not on the server, but the answer to an attach was lost {} s ago, and Nova may still carry that out",
+            since.as_secs()
+        );
+        Err(Error::unknown(Kind::Unavailable, text))
     }
 
     /// Takes back an attach to a server that is shelved: Nova keeps the volume for when it is unshelved.

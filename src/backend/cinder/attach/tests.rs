@@ -138,6 +138,27 @@ async fn an_attach_whose_answer_was_lost_is_waited_for_and_never_ordered_twice()
 }
 
 #[tokio::test]
+async fn nobody_is_rid_of_a_server_that_may_still_get_the_volume() {
+    let cloud = Cloud::start(None).await;
+    cloud.state().attach_faults = [Fault::LostButDone(Duration::from_secs(9))].into();
+    within(8.0, cloud.attacher.attach(&order("v1", "s1"))).await.unwrap_err();
+    for order in [off("v1", Some("s1")), off("v1", None)] {
+        let error = cloud.attacher.detach(&order).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (Kind::Unavailable, Outcome::Unknown), "{error}");
+        assert!(error.message().contains("may still carry that out"), "{error}");
+    }
+    // It does.
+    within(8.0, async {
+        while cloud.attacher.detach(&off("v1", Some("s1"))).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    })
+    .await;
+    assert_free(&cloud, "v1");
+    cloud.attacher.detach(&off("v1", Some("s1"))).await.unwrap();
+}
+
+#[tokio::test]
 async fn nova_s_list_is_asked_where_its_answer_does_not_tell() {
     let cloud = Cloud::start(None).await;
     cloud.state().attach_faults = [Fault::Empty].into();
