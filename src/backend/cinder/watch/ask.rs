@@ -8,13 +8,37 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use tokio::time::{Instant, timeout};
 
 use crate::backend::cinder::client::Client;
 use crate::backend::cinder::model::{Backup, Group, GroupSnapshot, ServerAttachment, Snapshot};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Objects that are asked for at once, one by one.
 const AT_ONCE: usize = 8;
+
+/// How long a look may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// The answer about one object.
+    pub(super) one: Duration,
+    /// All answers together: of a look that asks for many the last question is asked early enough to be answered in time.
+    pub(super) all: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { one: Duration::from_secs(10), all: Duration::from_secs(20) }
+    }
+}
+
+impl Bounds {
+    /// What is said of an answer that did not come.
+    pub(super) fn late(limit: Duration) -> Error {
+        let text = format!("the cloud did not answer within {:.0} s", limit.as_secs_f64());
+        Error::unknown(Kind::Timeout, text)
+    }
+}
 
 /// An object that is waited for.
 #[derive(Clone, Debug)]
@@ -22,6 +46,8 @@ pub(super) struct Subject {
     pub(super) id: Arc<str>,
     /// Since when the first of its waiters waits.
     pub(super) since: SystemTime,
+    /// When it was last asked for, or the first of its waiters came.
+    pub(super) asked: Instant,
     /// Whether nobody has been shown it yet.
     pub(super) unseen: bool,
     /// Whether the cloud had changed it when that wait began.
@@ -37,13 +63,15 @@ pub(super) struct Found<T> {
     pub(super) objects: HashMap<Arc<str>, Option<T>>,
     /// Looked for, and not seen for a good reason.
     pub(super) untouched: Vec<Arc<str>>,
+    /// Asked for in vain, and why.
+    pub(super) missed: HashMap<Arc<str>, Error>,
     /// Why some were not seen.
     pub(super) failure: Option<Error>,
 }
 
 impl<T> Default for Found<T> {
     fn default() -> Self {
-        Self { objects: HashMap::new(), untouched: Vec::new(), failure: None }
+        Self { objects: HashMap::new(), untouched: Vec::new(), missed: HashMap::new(), failure: None }
     }
 }
 
@@ -64,22 +92,44 @@ pub(super) trait Watched: Debug + Sized + Send + Sync + 'static {
     fn state(&self) -> String;
 
     /// Asks for all of these, as cheaply as can be.
-    async fn all(client: &Client, _: &mut Self::Memory, subjects: &[Subject]) -> Found<Self> {
-        each(client, subjects.iter().filter(|subject| subject.due).map(|subject| &subject.id)).await
+    async fn all(client: &Client, _: &mut Self::Memory, subjects: &[Subject], bounds: Bounds) -> Found<Self> {
+        each(client, subjects.iter().filter(|subject| subject.due), bounds).await
     }
 }
 
-/// Asks for each.
-pub(super) async fn each<T: Watched>(client: &Client, ids: impl Iterator<Item = &Arc<str>>) -> Found<T> {
-    let ids: Vec<_> = ids.cloned().collect();
-    let looks = stream::iter(ids).map(|id| async move { (T::one(client, &id).await, id) });
+/// Asks for each, first for those that were asked for longest ago. One that does not answer costs its own answer alone;
+/// those that are not reached in time are left for the next look.
+pub(super) async fn each<'a, T: Watched>(
+    client: &Client,
+    subjects: impl Iterator<Item = &'a Subject>,
+    bounds: Bounds,
+) -> Found<T> {
+    let mut subjects: Vec<_> = subjects.collect();
+    subjects.sort_by_key(|subject| subject.asked);
+    let ids: Vec<_> = subjects.into_iter().map(|subject| Arc::clone(&subject.id)).collect();
+    let last = Instant::now() + bounds.all.saturating_sub(bounds.one);
+    let looks = stream::iter(ids).map(|id| async move {
+        if Instant::now() > last {
+            return (None, id);
+        }
+        let look = timeout(bounds.one, T::one(client, &id)).await;
+        (Some(look.unwrap_or_else(|_| Err(Bounds::late(bounds.one)))), id)
+    });
     let mut looks = looks.buffer_unordered(AT_ONCE);
     let mut found = Found::default();
     while let Some((look, id)) = looks.next().await {
         match look {
-            Ok(object) => drop(found.objects.insert(id, Some(object))),
-            Err(error) if error.is_not_found() => drop(found.objects.insert(id, None)),
-            Err(error) => found.failure = Some(error),
+            Some(Ok(object)) => drop(found.objects.insert(id, Some(object))),
+            Some(Err(error)) if error.is_not_found() => drop(found.objects.insert(id, None)),
+            Some(Err(error)) => {
+                found.failure = Some(error.clone());
+                found.missed.insert(id, error);
+            }
+            None => {
+                let slow =
+                    || Error::unknown(Kind::Timeout, "the cloud is too slow to be asked for all at once");
+                found.failure.get_or_insert_with(slow);
+            }
         }
     }
     found

@@ -6,17 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::backend::cinder::client::Client;
 use crate::error::{Error, Kind, Result};
 
-use super::ask::{Found, Subject, Watched};
+use super::ask::{Bounds, Found, Subject, Watched};
 use super::pace::{Crowd, Habits};
 use super::{Judge, pace};
-
-/// A look that takes longer is given up and counts as failed.
-const LOOK: Duration = Duration::from_secs(20);
 
 /// Who is to be looked for within this time is looked for now, too.
 const SHARED: Duration = Duration::from_millis(50);
@@ -26,6 +23,7 @@ type Look<T> = Option<Arc<Option<T>>>;
 
 pub(super) struct Desk<T: Watched> {
     client: Client,
+    bounds: Bounds,
     board: Mutex<Board<T>>,
     /// Somebody came or went.
     changed: Notify,
@@ -43,10 +41,11 @@ struct Board<T> {
     tickets: u64,
     /// Whether the task runs.
     watched: bool,
-    /// When the last look ended, and how many in a row failed.
+    /// When the last look ended, and how many in a row saw nothing at all.
     looked: Instant,
     failures: u32,
-    failure: Option<Error>,
+    /// Whether the last look missed something.
+    failed: bool,
     /// Waits that ended since.
     ended: usize,
     crowd: Crowd,
@@ -70,7 +69,12 @@ struct Waiter<T> {
     clock: SystemTime,
     /// When it is its turn.
     due: Instant,
+    /// When it was last asked for.
+    asked: Instant,
     seen: bool,
+    /// How often in a row it was asked for in vain, and why it was not seen the last time.
+    missed: u32,
+    failure: Option<Error>,
     looks: watch::Sender<Look<T>>,
 }
 
@@ -106,18 +110,22 @@ impl<T: Watched> Drop for Watch<T> {
 
 impl<T: Watched> Desk<T> {
     pub(super) fn new(client: &Client) -> Arc<Self> {
+        Self::bounded(client, Bounds::default())
+    }
+
+    pub(super) fn bounded(client: &Client, bounds: Bounds) -> Arc<Self> {
         let board = Board {
             waiters: HashMap::new(),
             tickets: 0,
             watched: false,
             looked: Instant::now(),
             failures: 0,
-            failure: None,
+            failed: false,
             ended: 0,
             crowd: Crowd::default(),
             habits: Habits::default(),
         };
-        Arc::new(Self { client: client.clone(), board: Mutex::new(board), changed: Notify::new() })
+        Arc::new(Self { client: client.clone(), bounds, board: Mutex::new(board), changed: Notify::new() })
     }
 
     fn board(&self) -> MutexGuard<'_, Board<T>> {
@@ -159,15 +167,15 @@ impl<T: Watched> Desk<T> {
                         Error::internal("the watcher of the cloud broke off (see the log)").with(T::WHAT, id)
                     );
                 }
-                Err(_) => return Err(self.too_late(id, limit, &last)),
+                Err(_) => return Err(self.too_late(&place, id, limit, &last)),
             }
         }
     }
 
-    fn too_late(&self, id: &str, limit: Duration, last: &str) -> Error {
+    fn too_late(&self, place: &Place<T>, id: &str, limit: Duration, last: &str) -> Error {
         let text = format!("the {} is still {last} after {:.0} s", T::WHAT, limit.as_secs_f64());
         let error = Error::unknown(Kind::Timeout, text).with(T::WHAT, id);
-        match &self.board().failure {
+        match self.board().waiters.get(&place.ticket).and_then(|waiter| waiter.failure.as_ref()) {
             Some(failure) => error.and(format_args!("the last look failed: {failure}")),
             None => error,
         }
@@ -182,11 +190,22 @@ impl<T: Watched> Desk<T> {
         let due = since + board.habits.first(known.habit).unwrap_or(T::FIRST);
         let clock = known.touched.unwrap_or_else(SystemTime::now);
         let touched = known.touched.is_some();
-        let waiter = Waiter { id: Arc::from(id), touched, since, clock, due, seen: false, looks: sender };
+        let waiter = Waiter {
+            id: Arc::from(id),
+            touched,
+            since,
+            clock,
+            due,
+            asked: since,
+            seen: false,
+            missed: 0,
+            failure: None,
+            looks: sender,
+        };
         board.waiters.insert(ticket, waiter);
         if !board.watched {
             board.watched = true;
-            board.failures = 0;
+            (board.failures, board.failed) = (0, false);
             tokio::spawn(Arc::clone(self).watch());
         }
         drop(board);
@@ -206,13 +225,7 @@ impl<T: Watched> Desk<T> {
             }
             let subjects = self.subjects();
             let began = Instant::now();
-            let found = match timeout(LOOK, T::all(&self.client, &mut memory, &subjects)).await {
-                Ok(found) => found,
-                Err(_) => Found {
-                    failure: Some(Error::unknown(Kind::Timeout, "the cloud did not answer in time")),
-                    ..Found::default()
-                },
-            };
+            let found = T::all(&self.client, &mut memory, &subjects, self.bounds).await;
             self.tell(began, found);
         }
     }
@@ -238,9 +251,17 @@ impl<T: Watched> Desk<T> {
         let mut subjects: HashMap<Arc<str>, Subject> = HashMap::new();
         for waiter in self.board().waiters.values() {
             let id = Arc::clone(&waiter.id);
-            let new = Subject { id, since: waiter.clock, unseen: true, touched: false, due: false };
+            let new = Subject {
+                id,
+                since: waiter.clock,
+                asked: waiter.asked,
+                unseen: true,
+                touched: false,
+                due: false,
+            };
             let subject = subjects.entry(Arc::clone(&waiter.id)).or_insert(new);
             subject.since = subject.since.min(waiter.clock);
+            subject.asked = subject.asked.min(waiter.asked);
             subject.unseen &= !waiter.seen;
             subject.touched |= waiter.touched;
             subject.due |= waiter.due <= soon;
@@ -262,21 +283,30 @@ impl<T: Watched> Desk<T> {
         for waiter in board.waiters.values_mut().filter(|waiter| waiter.since <= began) {
             let look = looks.get(&waiter.id);
             if look.is_some() || found.untouched.contains(&waiter.id) {
-                waiter.seen = true;
+                (waiter.seen, waiter.missed, waiter.failure) = (true, 0, None);
+                waiter.asked = now;
                 waiter.due = now + crowd.next(waiting, now - waiter.since);
+            } else if let Some(error) = found.missed.get(&waiter.id) {
+                (waiter.missed, waiter.failure) = (waiter.missed.saturating_add(1), Some(error.clone()));
+                waiter.asked = now;
+                // One that does not answer holds up the others in half of their looks at most.
+                waiter.due = now + pace::after_failures(waiter.missed).max(now - began);
+            } else if found.failure.is_some() {
+                waiter.failure.clone_from(&found.failure);
             }
             if let Some(look) = look {
                 waiter.looks.send_replace(Some(Arc::clone(look)));
             }
         }
-        match (&found.failure, board.failures) {
-            (Some(error), 0) => {
+        match (&found.failure, board.failed) {
+            (Some(error), false) => {
                 tracing::warn!(what = T::WHAT, waiting = board.waiters.len(), %error, "a look at the cloud failed: it is repeated");
             }
-            (None, 1..) => tracing::info!(what = T::WHAT, "looks at the cloud succeed again"),
+            (None, true) => tracing::info!(what = T::WHAT, "looks at the cloud succeed again"),
             _ => {}
         }
-        board.failures = if found.failure.is_some() { board.failures.saturating_add(1) } else { 0 };
-        board.failure = found.failure;
+        board.failed = found.failure.is_some();
+        let blind = board.failed && looks.is_empty() && found.untouched.is_empty();
+        board.failures = if blind { board.failures.saturating_add(1) } else { 0 };
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
 
+use super::ask::Bounds;
 use super::*;
 use crate::backend::cinder::identity::tests::{Secret, cloud};
 use crate::backend::cinder::model::Status;
@@ -269,6 +270,76 @@ async fn all_who_wait_for_a_server_share_its_list() {
     for id in ["s1", "s2"] {
         assert_eq!(server.count(&format!("GET /compute/v2.1/servers/{id}/os-volume_attachments")), 1);
     }
+}
+
+fn server_of(seen: &Seen) -> &str {
+    seen.target.split('/').nth(4).unwrap()
+}
+
+fn nothing_attached() -> Reply {
+    Reply::json(200, json!({"volumeAttachments": []}))
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_costs_the_others_nothing() {
+    let (_server, _secret, client, mut watcher) = watcher(|seen| match server_of(seen) {
+        "s0" => nothing_attached().late(Duration::from_secs(60)),
+        _ => nothing_attached(),
+    })
+    .await;
+    let bounds = Bounds { one: Duration::from_millis(400), all: Duration::from_millis(800) };
+    watcher.servers = Desk::bounded(&client, bounds);
+    let has = |list: Option<&[ServerAttachment]>| Some(Ok(list.map(<[_]>::len)));
+    let hanging = tokio::spawn({
+        let watcher = watcher.clone();
+        async move { watcher.server_volumes("s0", Duration::from_secs(6), has).await }
+    });
+    // In the same look, and in later ones.
+    for turn in 1..4 {
+        let waits = (1..4).map(|n| {
+            let watcher = watcher.clone();
+            tokio::spawn(async move { watcher.server_volumes(&format!("s{n}"), LIMIT, has).await })
+        });
+        for wait in waits.collect::<Vec<_>>() {
+            assert_eq!(wait.await.unwrap().unwrap(), Some(0), "{turn}");
+        }
+    }
+    assert!(!hanging.is_finished(), "the others did not wait for it");
+    let error = hanging.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::Timeout, crate::error::Outcome::Unknown));
+    let text = error.to_string();
+    assert!(text.contains("still not seen") && text.contains("did not answer within"), "{text}");
+}
+
+#[tokio::test]
+async fn of_more_than_a_look_has_time_for_each_has_its_turn() {
+    let (server, _secret, client, mut watcher) =
+        watcher(|_| nothing_attached().late(Duration::from_millis(60))).await;
+    // New questions for 100 ms, so that a look has time for 16 or so.
+    let bounds = Bounds { one: Duration::from_secs(5), all: Duration::from_millis(5100) };
+    watcher.servers = Desk::bounded(&client, bounds);
+    let before = server.seen().len();
+    let waits: Vec<_> = (0..60)
+        .map(|n| {
+            let watcher = watcher.clone();
+            let never = |_: Option<&[ServerAttachment]>| None::<Result<()>>;
+            tokio::spawn(async move { watcher.server_volumes(&format!("s{n}"), LIMIT, never).await })
+        })
+        .collect();
+    let asked = || server.seen().len() - before;
+    let patience = Instant::now();
+    while asked() < 180 {
+        assert!(patience.elapsed() < LIMIT, "{} questions", asked());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    waits.iter().for_each(tokio::task::JoinHandle::abort);
+    let mut counts = std::collections::BTreeMap::<String, usize>::new();
+    let lists = server.seen().into_iter().filter(|seen| seen.line().ends_with("/os-volume_attachments"));
+    for seen in lists {
+        *counts.entry(server_of(&seen).to_owned()).or_default() += 1;
+    }
+    let (least, most) = (counts.values().min().unwrap(), counts.values().max().unwrap());
+    assert!(counts.len() == 60 && most - least <= 2, "{counts:?}");
 }
 
 #[tokio::test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 
 use crate::backend::cinder::client::{Client, Page};
 use crate::backend::cinder::model::Volume;
 use crate::error::{Kind, Result};
 
-use super::ask::{Found, Subject, Watched, each};
+use super::ask::{Bounds, Found, Subject, Watched, each};
 
 /// How far the clocks of the cloud's services may differ, and how long before the wait for it a volume may have been
 /// changed by the call that began it. So much earlier is listed.
@@ -47,10 +48,13 @@ impl Watched for Volume {
         self.status.to_string()
     }
 
-    async fn all(client: &Client, memory: &mut Memory, subjects: &[Subject]) -> Found<Self> {
+    async fn all(client: &Client, memory: &mut Memory, subjects: &[Subject], bounds: Bounds) -> Found<Self> {
         memory.changed.retain(|id, _| subjects.iter().any(|subject| subject.id == *id));
         let mut found = match subjects {
-            [_, _, ..] => memory.list(client, subjects).await,
+            [_, _, ..] => match timeout(bounds.all, memory.list(client, subjects)).await {
+                Ok(found) => found,
+                Err(_) => Found { failure: Some(Bounds::late(bounds.all)), ..Found::default() },
+            },
             _ => Found::default(),
         };
         if found.failure.is_some() {
@@ -58,9 +62,9 @@ impl Watched for Volume {
         }
         let told = |id: &Arc<str>| found.objects.contains_key(id) || found.untouched.contains(id);
         let rest = subjects.iter().filter(|subject| subject.due && !told(&subject.id));
-        let rest: Found<Self> = each(client, rest.map(|subject| &subject.id)).await;
+        let rest: Found<Self> = each(client, rest, bounds).await;
         found.objects.extend(rest.objects);
-        found.failure = rest.failure;
+        (found.missed, found.failure) = (rest.missed, rest.failure);
         for (id, volume) in &found.objects {
             if let Some(changed) = volume.as_ref().and_then(|volume| volume.updated_at) {
                 memory.changed.insert(Arc::clone(id), changed);
