@@ -175,12 +175,29 @@ impl Attacher {
 
     /// Waits until Nova does not list the volume: it takes it off its list after Cinder has it free.
     async fn unlisted(&self, job: &Job<'_>, refusal: Option<Error>) -> Result<()> {
+        let began = Instant::now();
+        let mut listed = None;
         let off = |list: Option<&[_]>| match list {
-            Some(list) if has(list, job.volume) => None,
+            Some(list) if has(list, job.volume) => {
+                listed = Some(Instant::now());
+                None
+            }
             _ => Some(Ok(())),
         };
-        match self.watcher.server_volumes(&job.server, self.patience.listed, off).await {
-            Err(error) if error.kind() == Kind::Timeout => Err(phantom(job, refusal.unwrap_or(error))),
+        let patience = self.patience.listed;
+        match self.watcher.server_volumes(&job.server, patience, off).await {
+            Err(error) if error.kind() == Kind::Timeout => {
+                // A list that was seen long ago says nothing of now.
+                if listed.is_some_and(|at| at - began >= patience / 2) {
+                    return Err(phantom(job, refusal.unwrap_or(error)));
+                }
+                let error =
+                    error.and("Cinder has it free, and whether Nova still lists it there was not to be seen");
+                Err(match refusal {
+                    Some(refusal) => error.and(refusal.message()),
+                    None => error,
+                })
+            }
             unlisted => unlisted,
         }
     }

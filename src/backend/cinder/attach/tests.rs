@@ -232,6 +232,20 @@ async fn what_nova_lists_and_cinder_does_not_know_is_told_clearly() {
 }
 
 #[tokio::test]
+async fn a_list_that_was_not_seen_is_not_said_to_have_the_volume() {
+    let cloud = Cloud::start(None).await;
+    cloud.state().servers.get_mut("s1").unwrap().push("v1".to_owned());
+    cloud.state().unreadable = true;
+    let error = within(9.0, cloud.attacher.detach(&off("v1", Some("s1")))).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::Timeout, Outcome::Unknown), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("not to be seen") && !text.contains("administrator"), "{text}");
+    cloud.state().unreadable = false;
+    let error = within(9.0, cloud.attacher.detach(&off("v1", Some("s1")))).await.unwrap_err();
+    assert!(error.to_string().contains("administrator"), "{error}");
+}
+
+#[tokio::test]
 async fn a_busy_server_is_waited_for_and_one_that_stays_so_is_told() {
     let cloud = Cloud::start(None).await;
     let busy = Fault::Refused(409, "Cannot 'attach_volume' instance s1 while it is in task_state rebuilding");

@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) attach_faults: VecDeque<Fault>,
     pub(super) detach_faults: VecDeque<Fault>,
     pub(super) server: Value,
+    /// Whether Nova's lists cannot be had.
+    pub(super) unreadable: bool,
     steps: Vec<(Instant, Step)>,
     ids: usize,
 }
@@ -262,6 +264,9 @@ impl State {
             ("GET", ["compute", "v2.1", "servers", _, "os-instance-actions"]) => {
                 let action = json!({"action": "attach_volume", "message": "Error", "request_id": "req-7"});
                 Reply::json(200, json!({"instanceActions": [action]}))
+            }
+            ("GET", ["compute", "v2.1", "servers", _, "os-volume_attachments"]) if self.unreadable => {
+                refusal(400, "not now")
             }
             ("GET", ["compute", "v2.1", "servers", id, "os-volume_attachments"]) => {
                 match self.servers.get(*id) {
