@@ -1,40 +1,29 @@
 //! Snapshots, and backups, which are snapshots to the house.
 
+mod make;
+
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::time::{Instant, sleep};
-
-use crate::backend::cinder::client::{BackupOrder, SnapshotOrder as CloudOrder};
 use crate::backend::cinder::model::{self, Status};
 use crate::backend::{SnapshotFilter, SnapshotOrder};
 use crate::error::{Error, Kind, Outcome, Result};
-use crate::flight::phase;
 use crate::volume::{NativeId, Snapshot};
 
-use super::notes::{self, Cut, Name, Noted};
+use super::notes::{self, Cut, Name};
 use super::parameters::Copy;
-use super::twins::{self, Twins};
-use super::watch::pace;
-use super::{Cloud, wait};
-
-/// How often the looking begins anew.
-const TURNS: usize = 8;
-/// How long a create whose answer was lost is looked for.
-const LATE: Duration = Duration::from_secs(10);
-/// How long to wait between two such looks.
-const LOOK: Duration = Duration::from_millis(500);
+use super::{Cloud, twins, wait};
+use make::{Backups, Snapshots, make};
 
 impl Cloud {
     /// Cuts a snapshot, or makes a backup.
     ///
     /// # Errors
     /// As [`crate::backend::Backend::create_snapshot`].
-    pub(super) async fn create_snapshot(&self, order: &SnapshotOrder) -> Result<Snapshot> {
+    pub(super) async fn create_snapshot(self: &Arc<Self>, order: &SnapshotOrder) -> Result<Snapshot> {
         let copy = Copy::read(&order.parameters)?;
         let name = Name::new(&self.config, &order.name)?;
-        let key = format!("snapshot {}", name.cloud);
+        let key = make::key(&name);
         let _turn = self.turns.take(&key).await;
         let made = self.make_copy(copy, order, name).await;
         // An earlier order of this name may still be carried out, so that nothing is final.
@@ -43,17 +32,23 @@ impl Cloud {
         )
     }
 
-    async fn make_copy(&self, copy: Copy, order: &SnapshotOrder, name: Name) -> Result<Snapshot> {
-        match copy {
+    async fn make_copy(self: &Arc<Self>, copy: Copy, order: &SnapshotOrder, name: Name) -> Result<Snapshot> {
+        let (told, keep, others) = match &copy {
             Copy::Snapshot => {
-                let made = make(&Snapshots { cloud: self, order, name }).await?;
-                self.snapshot(&made)
+                let (made, others) = make(&Snapshots { cloud: self, order, name: &name }).await?;
+                (self.snapshot(&made)?, made.id, others)
             }
             Copy::Backup { container, incremental } => {
-                let made = make(&Backups { cloud: self, order, name, container, incremental }).await?;
-                self.backup(&made)
+                let (container, incremental) = (container.as_deref(), *incremental);
+                let (made, others) =
+                    make(&Backups { cloud: self, order, name: &name, container, incremental }).await?;
+                (self.backup(&made)?, made.id, others)
             }
+        };
+        if others || self.suspects.has(&make::key(&name)) || self.suspects.is_early() {
+            self.sweep_copies_later(copy, order.clone(), name, keep);
         }
+        Ok(told)
     }
 
     /// Deletes a snapshot or backup. Missing is `Ok`.
@@ -205,238 +200,5 @@ fn left(status: Option<&Status>) -> Option<Result<Option<Status>>> {
         None | Some(Status::Deleted) => Some(Ok(None)),
         Some(Status::Deleting) => None,
         Some(status) => Some(Ok(Some(status.clone()))),
-    }
-}
-
-/// A kind of copy of a volume.
-trait Kindred: Sync {
-    type Object: Noted + Send;
-
-    fn name(&self) -> &Name;
-    /// What was noted as the volume that it is of.
-    fn volume(object: &Self::Object) -> &str;
-    fn ordered(&self) -> &SnapshotOrder;
-    fn cloud(&self) -> &Cloud;
-    /// Lists what may have the name.
-    fn list(&self) -> impl Future<Output = Result<Vec<Self::Object>>> + Send;
-    /// Orders one, and tells its id.
-    fn order(&self) -> impl Future<Output = Result<String>> + Send;
-    /// Waits until it is made or has failed.
-    fn made(&self, id: &str) -> impl Future<Output = Result<()>> + Send;
-    /// Removes one for good.
-    fn remove(&self, id: &str) -> impl Future<Output = Result<()>> + Send;
-}
-
-async fn look<K: Kindred>(kind: &K) -> Result<Twins<K::Object>> {
-    Ok(twins::sort(kind.name(), kind.list().await?))
-}
-
-/// Makes one, or finds the one that an earlier try made, as volumes are made.
-async fn make<K: Kindred>(kind: &K) -> Result<K::Object> {
-    let (name, order) = (kind.name(), kind.ordered());
-    let (mut made, mut failure) = (None::<String>, None::<Error>);
-    let (mut turns, began) = (0, Instant::now());
-    while turns < TURNS {
-        turns += 1;
-        let twins = look(kind).await?;
-        for failed in &twins.failed {
-            let why = kind.cloud().told_about(failed.id()).await;
-            tracing::warn!(
-                id = failed.id(),
-                name = name.cloud,
-                why,
-                "a snapshot that could not be cut is removed"
-            );
-            kind.remove(failed.id()).await?;
-            if made.as_deref() == Some(failed.id()) {
-                made = None;
-                failure = Some(Error::unknown(
-                    Kind::Unavailable,
-                    format!("the cloud could not make the snapshot: {why}; what was begun is removed"),
-                ));
-            }
-        }
-        let Some(first) = twins.first else {
-            if let Some(error) = failure {
-                return Err(error);
-            }
-            match kind.order().await {
-                Ok(id) => {
-                    kind.made(&id).await?;
-                    made = Some(id);
-                }
-                Err(error) if kind.cloud().dialect().is_conflict(&error) && began.elapsed() < wait::LIMIT => {
-                    phase("wait for another copy of the volume");
-                    sleep(pace::next(began.elapsed())).await;
-                    turns -= 1;
-                }
-                Err(error)
-                    if error.outcome() == Outcome::Refused || kind.cloud().dialect().is_conflict(&error) =>
-                {
-                    return Err(error);
-                }
-                Err(error) => lost(kind, error).await?,
-            }
-            continue;
-        };
-        if let Some(own) = made.as_ref().filter(|own| **own != first.id()) {
-            // Nobody was given it.
-            kind.remove(own).await?;
-        }
-        if K::volume(&first) != order.volume.as_str() {
-            return Err(Error::refused(
-                Kind::AlreadyExists,
-                format!("a snapshot named {:?} exists of another volume, {}", order.name, K::volume(&first)),
-            )
-            .with("snapshot", first.id()));
-        }
-        if *first.status() != Status::Available {
-            kind.made(first.id()).await?;
-            continue;
-        }
-        for twin in twins.younger.iter().filter(|twin| twins::is_free(*twin)) {
-            tracing::warn!(id = twin.id(), keep = first.id(), "a second snapshot of this name is removed");
-            kind.remove(twin.id()).await?;
-        }
-        return Ok(first);
-    }
-    Err(Error::unknown(
-        Kind::Unavailable,
-        format!("the snapshots named {:?} change faster than they can be looked at", name.cloud),
-    ))
-}
-
-/// After a lost answer: waits for what was ordered to appear. It is never ordered twice from here.
-async fn lost<K: Kindred>(kind: &K, error: Error) -> Result<()> {
-    let until = Instant::now() + LATE;
-    kind.cloud().suspects.add(&format!("snapshot {}", kind.name().cloud));
-    loop {
-        let twins = look(kind).await?;
-        if twins.first.is_some() || !twins.failed.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() >= until {
-            return Err(error.and("no snapshot of that name has appeared since; it may still appear"));
-        }
-        sleep(LOOK).await;
-    }
-}
-
-/// The verdict of who waits for something to be made: whatever ended it shows at the next look.
-fn ended(status: Option<&Status>) -> Option<Result<()>> {
-    status.is_none_or(|status| !twins::is_being_made(status)).then_some(Ok(()))
-}
-
-struct Snapshots<'a> {
-    cloud: &'a Cloud,
-    order: &'a SnapshotOrder,
-    name: Name,
-}
-
-impl Kindred for Snapshots<'_> {
-    type Object = model::Snapshot;
-
-    fn name(&self) -> &Name {
-        &self.name
-    }
-
-    fn volume(object: &model::Snapshot) -> &str {
-        &object.volume_id
-    }
-
-    fn ordered(&self) -> &SnapshotOrder {
-        self.order
-    }
-
-    fn cloud(&self) -> &Cloud {
-        self.cloud
-    }
-
-    async fn list(&self) -> Result<Vec<model::Snapshot>> {
-        let mut listed = self.cloud.client.snapshots(&[("name", self.name.cloud.clone())]).await?;
-        // A group snapshot's members belong to it.
-        listed.retain(|snapshot| snapshot.group_snapshot_id.is_none());
-        Ok(listed)
-    }
-
-    async fn order(&self) -> Result<String> {
-        let order = CloudOrder {
-            name: self.name.cloud.clone(),
-            description: None,
-            volume: self.order.volume.to_string(),
-            metadata: self.name.notes(),
-        };
-        match self.cloud.client.create_snapshot(&order).await {
-            Ok(snapshot) => Ok(snapshot.id),
-            Err(error) => {
-                Err(self.cloud.exhausted(no_volume(error), 0, None).await.with("volume", &self.order.volume))
-            }
-        }
-    }
-
-    async fn made(&self, id: &str) -> Result<()> {
-        self.cloud.watcher.snapshot(id, wait::LIMIT, |found| ended(found.map(|found| &found.status))).await
-    }
-
-    async fn remove(&self, id: &str) -> Result<()> {
-        self.cloud.remove_snapshot(id).await
-    }
-}
-
-struct Backups<'a> {
-    cloud: &'a Cloud,
-    order: &'a SnapshotOrder,
-    name: Name,
-    container: Option<String>,
-    incremental: bool,
-}
-
-impl Kindred for Backups<'_> {
-    type Object = model::Backup;
-
-    fn name(&self) -> &Name {
-        &self.name
-    }
-
-    fn volume(object: &model::Backup) -> &str {
-        &object.volume_id
-    }
-
-    fn ordered(&self) -> &SnapshotOrder {
-        self.order
-    }
-
-    fn cloud(&self) -> &Cloud {
-        self.cloud
-    }
-
-    async fn list(&self) -> Result<Vec<model::Backup>> {
-        self.cloud.client.backups(&[("name", self.name.cloud.clone())]).await
-    }
-
-    async fn order(&self) -> Result<String> {
-        let order = BackupOrder {
-            name: self.name.cloud.clone(),
-            description: None,
-            volume: self.order.volume.to_string(),
-            snapshot: None,
-            container: self.container.clone(),
-            incremental: self.incremental,
-            metadata: self.name.notes(),
-        };
-        match self.cloud.client.create_backup(&order).await {
-            Ok(id) => Ok(id),
-            Err(error) => {
-                Err(self.cloud.exhausted(no_volume(error), 0, None).await.with("volume", &self.order.volume))
-            }
-        }
-    }
-
-    async fn made(&self, id: &str) -> Result<()> {
-        self.cloud.watcher.backup(id, wait::LIMIT, |found| ended(found.map(|found| &found.status))).await
-    }
-
-    async fn remove(&self, id: &str) -> Result<()> {
-        self.cloud.remove_backup(id).await
     }
 }

@@ -16,7 +16,8 @@ const LATEST: Duration = Duration::from_secs(300);
 /// So long after the start an earlier process' order may.
 const EARLY: Duration = Duration::from_secs(20);
 /// When a suspect name is looked at again.
-const LOOKS: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(50), Duration::from_secs(240)];
+pub(super) const LOOKS: [Duration; 3] =
+    [Duration::from_secs(10), Duration::from_secs(50), Duration::from_secs(240)];
 
 /// The names, and since when.
 #[derive(Debug)]

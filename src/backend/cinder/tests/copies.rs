@@ -1,6 +1,10 @@
-use serde_json::json;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use super::sky::{Sky, fault, id, order, parameters, refused, told, volume};
+use crate::backend::cinder::notes::Name;
+use crate::backend::cinder::parameters::Copy;
 use crate::backend::{Backend, Page, SnapshotFilter, SnapshotOrder, VolumeOrder};
 use crate::error::{Kind, Outcome};
 use crate::http::fake::Reply;
@@ -58,12 +62,7 @@ async fn a_failed_or_second_snapshot_goes() {
     told(sky.backend.create_snapshot(&cut("s", "v")).await, Kind::Unavailable, Outcome::Unknown);
     assert!(sky.state().snapshots.is_empty());
     sky.state().made = None;
-    let twin = |id: &str, second: usize| {
-        let mut twin = volume(id, "s", "available", second);
-        twin["volume_id"] = json!("v");
-        twin
-    };
-    sky.state().snapshots = vec![twin("young", 2), twin("old", 1)];
+    sky.state().snapshots = vec![twin("young", "available", 2), twin("old", "available", 1)];
     assert_eq!(sky.backend.create_snapshot(&cut("s", "v")).await.unwrap().id, id("old"));
     assert_eq!(sky.state().snapshots.len(), 1);
     let mut lost = true;
@@ -76,6 +75,66 @@ async fn a_failed_or_second_snapshot_goes() {
     });
     sky.backend.create_snapshot(&cut("t", "v")).await.unwrap();
     assert_eq!(sky.state().snapshots.len(), 2, "the one whose answer was lost is found");
+}
+
+/// A copy of the volume "v" that is named "s".
+fn twin(id: &str, status: &str, second: usize) -> Value {
+    let mut twin = volume(id, "s", status, second);
+    twin["volume_id"] = json!("v");
+    twin
+}
+
+fn left(copies: &[Value]) -> String {
+    copies.iter().map(|copy| copy["id"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn a_copy_that_lands_after_the_answer_goes_and_never_what_was_given_out() {
+    let sky = with_volumes().await;
+    let (cloud, snapshot) = (&sky.backend.cloud, cut("s", "v"));
+    let name = Name::new(&cloud.config, "s").unwrap();
+    sky.state().snapshots = vec![twin("given", "available", 5)];
+    assert_eq!(sky.backend.create_snapshot(&snapshot).await.unwrap().id, id("given"));
+    let late = [twin("older", "available", 1), twin("young", "creating", 6), twin("failed", "error", 7)];
+    sky.state().snapshots.extend(late);
+    let sweep = async |keep: &str| cloud.sweep_copies(&Copy::Snapshot, &snapshot, &name, keep).await;
+    assert!(!sweep("one that is gone again").await, "a later order's snapshot is left alone");
+    assert!(sweep("given").await);
+    assert_eq!(left(&sky.state().snapshots), "given young");
+    sky.state().snapshots[1]["status"] = json!("available");
+    assert!(sweep("given").await);
+    assert!(!sweep("given").await, "nothing is left");
+    assert_eq!(left(&sky.state().snapshots), "given");
+    sky.state().backups = vec![twin("given", "available", 5), twin("older", "available", 1)];
+    let copy = Copy::Backup { container: None, incremental: false };
+    assert!(cloud.sweep_copies(&copy, &backup("s", "v"), &name, "given").await);
+    assert_eq!(left(&sky.state().backups), "given");
+}
+
+#[tokio::test]
+async fn a_copy_that_cannot_go_now_fails_nothing_and_goes_later() {
+    for kind in ["snapshots", "backups"] {
+        let sky = with_volumes().await;
+        let copies =
+            vec![twin("first", "available", 1), twin("stuck", "available", 2), twin("new", "creating", 3)];
+        let order = if kind == "backups" { backup("s", "v") } else { cut("s", "v") };
+        match kind {
+            "backups" => sky.state().backups = copies,
+            _ => sky.state().snapshots = copies,
+        }
+        sky.bend(|seen, _| (seen.method == "DELETE").then(|| fault(400, "Invalid snapshot: not now.")));
+        let made = sky.backend.create_snapshot(&order).await.unwrap();
+        assert!(made.id.as_str().ends_with("first"));
+        sky.state().find(kind, "new").unwrap()["status"] = json!("available");
+        sky.bend(|_, _| None);
+        let gone = async {
+            while sky.state().find(kind, "stuck").is_some() || sky.state().find(kind, "new").is_some() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
+        assert!(sky.state().find(kind, "first").is_some());
+    }
 }
 
 #[tokio::test]
