@@ -48,6 +48,32 @@ fn is_gone(error: &Error) -> bool {
     error.is_not_found() && error.outcome() == Outcome::Refused
 }
 
+/// The verdict of who waits for a deletion: only what is still being deleted may yet go.
+fn left(what: &'static str, id: &str, status: Option<&Status>) -> Option<Result<()>> {
+    match status {
+        None | Some(Status::Deleted) => Some(Ok(())),
+        Some(Status::Deleting) => None,
+        Some(status) => {
+            let text = format!("the cloud began to delete it and left it {status}");
+            Some(Err(Error::unknown(Kind::Unavailable, text).with(what, id)))
+        }
+    }
+}
+
+/// Why there is no snapshot of a group.
+enum Uncut {
+    /// Nothing comes of it any more.
+    Failed(Error),
+    /// The answer to its order was lost: it may still be cut.
+    Perhaps(Error),
+}
+
+impl From<Error> for Uncut {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl Cloud {
     /// Cuts the volumes at one moment.
     ///
@@ -62,11 +88,11 @@ impl Cloud {
         }
         let _turn = self.turns.take(TURN).await;
         if let Some(found) = self.find_group(&name).await? {
-            if let Some(cut) = self.cut_of(&found).await? {
+            if let Some(cut) = self.cut_of(&found.id).await? {
                 return self.finish(&name, &found, &cut, &wanted).await;
             }
-            // What an earlier try left before the cut.
-            self.dissolve(&found).await?;
+            // What an earlier try left before the cut. While it is there, nothing is final.
+            self.dissolve(&found).await.map_err(|error| error.with_outcome(Outcome::Unknown))?;
         }
         let types = self.check_members(&wanted).await?;
         let begun = client::GroupOrder {
@@ -86,13 +112,28 @@ impl Cloud {
                 None => Err(error),
             },
         }?;
-        let cut = self.cut_group(&made, &name, &wanted).await;
-        let group = self.client.group(&made).await?;
-        match cut {
-            Ok(cut) => self.finish(&name, &group, &cut, &wanted).await,
-            Err(error) => {
-                self.dissolve(&group).await?;
-                Err(error)
+        match self.cut_group(&made, &name, &wanted).await {
+            Ok(cut) => self.finish(&name, &self.client.group(&made).await?, &cut, &wanted).await,
+            Err(Uncut::Perhaps(error)) => {
+                let error = error.and("the group is left as it is for the next try");
+                Err(error.with_outcome(Outcome::Unknown))
+            }
+            Err(Uncut::Failed(error)) => Err(self.undo(&made, error).await),
+        }
+    }
+
+    /// Removes a group that could not be cut. Where it stays, so that a retry finds it, the error is not final.
+    async fn undo(&self, group: &str, error: Error) -> Error {
+        let removed = match self.client.group(group).await {
+            Ok(group) => self.dissolve(&group).await,
+            Err(lost) if is_gone(&lost) => Ok(()),
+            Err(lost) => Err(lost),
+        };
+        match removed {
+            Ok(()) => error,
+            Err(left) => {
+                tracing::warn!(group, error = left.chain(), "a group that could not be cut stays for now");
+                error.and(format_args!("its group stays for now: {left}")).with_outcome(Outcome::Unknown)
             }
         }
     }
@@ -138,9 +179,9 @@ impl Cloud {
     }
 
     /// The snapshot of a group, once it is made. One that could not be made is removed.
-    async fn cut_of(&self, group: &Group) -> Result<Option<model::GroupSnapshot>> {
+    async fn cut_of(&self, group: &str) -> Result<Option<model::GroupSnapshot>> {
         let all = self.client.group_snapshots().await?;
-        let Some(cut) = all.into_iter().find(|one| one.group_id == group.id) else { return Ok(None) };
+        let Some(cut) = all.into_iter().find(|one| one.group_id == group) else { return Ok(None) };
         let ended = self
             .watcher
             .group_snapshot(&cut.id, wait::LIMIT, |found| match found {
@@ -184,7 +225,7 @@ impl Cloud {
         group: &str,
         name: &Name,
         wanted: &BTreeSet<String>,
-    ) -> Result<model::GroupSnapshot> {
+    ) -> Result<model::GroupSnapshot, Uncut> {
         self.group_at_rest(group).await?;
         let members: Vec<_> = wanted.iter().cloned().collect();
         self.client.change_group(group, &members, &[]).await.map_err(|error| match error.kind() {
@@ -194,21 +235,26 @@ impl Cloud {
         })?;
         let inside: BTreeSet<_> = self.group_at_rest(group).await?.volumes.into_iter().collect();
         if inside != *wanted {
-            return Err(Error::unknown(
-                Kind::Unavailable,
-                format!("the cloud took {} of the {} volumes into the group", inside.len(), wanted.len()),
-            )
-            .with("group", group));
+            let text =
+                format!("the cloud took {} of the {} volumes into the group", inside.len(), wanted.len());
+            return Err(Error::unknown(Kind::Unavailable, text).with("group", group).into());
         }
         let id = match self.client.create_group_snapshot(group, &name.cloud).await {
             Ok(id) => id,
-            Err(error) => return Err(self.exhausted(error, 0, None).await.with("group", group)),
+            Err(error) => {
+                let error = self.exhausted(error, 0, None).await.with("group", group);
+                return Err(match error.outcome() {
+                    Outcome::Refused => Uncut::Failed(error),
+                    Outcome::Unknown => Uncut::Perhaps(error),
+                });
+            }
         };
-        let group = self.client.group(group).await?;
         let failed = || {
-            Error::unknown(Kind::Unavailable, "the cloud could not cut the group").with("group_snapshot", &id)
+            let error = Error::unknown(Kind::Unavailable, "the cloud could not cut the group");
+            Uncut::Failed(error.with("group_snapshot", &id))
         };
-        self.cut_of(&group).await?.ok_or_else(failed)
+        // It is ordered, so whatever hinders the looking does not end it.
+        self.cut_of(group).await.map_err(Uncut::Perhaps)?.ok_or_else(failed)
     }
 
     async fn group_at_rest(&self, id: &str) -> Result<Group> {
@@ -266,9 +312,12 @@ impl Cloud {
         }
         self.empty(group).await?;
         match self.client.delete_group(&group.id).await {
-            Err(error) if !is_gone(&error) => Err(error),
-            _ => self.watcher.group(&group.id, wait::LIMIT, |group| group.is_none().then_some(Ok(()))).await,
+            Err(error) if !is_gone(&error) => return Err(error.with("group", &group.id)),
+            _ => {}
         }
+        self.watcher
+            .group(&group.id, wait::LIMIT, |found| left("group", &group.id, found.map(|found| &found.status)))
+            .await
     }
 
     async fn remove_cut(&self, id: &str) -> Result<()> {
@@ -278,14 +327,8 @@ impl Cloud {
             Ok(()) => {}
         }
         self.watcher
-            .group_snapshot(id, wait::LIMIT, |found| match found.map(|found| &found.status) {
-                None | Some(Status::Deleted) => Some(Ok(())),
-                Some(Status::Deleting) => None,
-                Some(status) => Some(Err(Error::unknown(
-                    Kind::Unavailable,
-                    format!("the cloud began to delete the group snapshot and left it {status}"),
-                )
-                .with("group_snapshot", id))),
+            .group_snapshot(id, wait::LIMIT, |found| {
+                left("group_snapshot", id, found.map(|found| &found.status))
             })
             .await
     }
@@ -296,7 +339,7 @@ impl Cloud {
     /// As [`crate::backend::Backend::delete_group`].
     pub(super) async fn delete_group(&self, id: &str, believed: &[NativeId]) -> Result<()> {
         let _turn = self.turns.take(TURN).await;
-        match self.client.group_snapshot(id).await {
+        let own = match self.client.group_snapshot(id).await {
             Ok(cut) => {
                 let members = self.members(id).await?;
                 let actual: BTreeSet<_> = members.iter().map(|member| member.id.as_str()).collect();
@@ -310,15 +353,25 @@ impl Cloud {
                     .with("group_snapshot", id));
                 }
                 self.remove_cut(&cut.id).await?;
+                Some(cut.group_id)
             }
-            Err(error) if is_gone(&error) => {}
+            Err(error) if is_gone(&error) => None,
             Err(error) => return Err(error),
-        }
-        // The group of this one, and of one whose deletion broke off here.
+        };
+        // The group of this one, and of those whose deletion broke off here.
         let cuts = self.client.group_snapshots().await?;
         for group in self.our_groups().await? {
-            if group.volumes.is_empty() && !cuts.iter().any(|cut| cut.group_id == group.id) {
-                self.dissolve(&group).await?;
+            let over = group.volumes.is_empty() && !cuts.iter().any(|cut| cut.group_id == group.id);
+            if !over || group.status == Status::Deleting {
+                continue;
+            }
+            match self.dissolve(&group).await {
+                Err(error) if own.as_ref() == Some(&group.id) => return Err(error),
+                // It belongs to none that is there, and is tried again with the next deletion.
+                Err(error) => {
+                    tracing::warn!(group = group.id, error = error.chain(), "an empty group stays for now");
+                }
+                Ok(()) => {}
             }
         }
         Ok(())

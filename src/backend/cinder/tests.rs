@@ -3,5 +3,6 @@
 mod changes;
 mod copies;
 mod deletes;
+mod groups;
 mod makes;
 mod sky;

@@ -108,7 +108,9 @@ impl State {
                 json!({"availabilityZoneInfo": [{"zoneName": "nova", "zoneState": {"available": true}},
                     {"zoneName": "az2", "zoneState": {"available": true}}]}),
             ),
-            ["GET", "group_types"] => Reply::json(200, json!({"group_types": []})),
+            ["GET", "group_types"] => {
+                Reply::json(200, json!({"group_types": [{"id": "gt1", "name": "together"}]}))
+            }
             ["GET", "limits"] => Reply::json(
                 200,
                 json!({"limits": {"absolute": {"maxTotalVolumes": 10, "totalVolumesUsed": 4,
