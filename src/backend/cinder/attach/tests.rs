@@ -150,7 +150,7 @@ async fn nobody_is_rid_of_a_server_that_may_still_get_the_volume() {
     // It does.
     within(8.0, async {
         while cloud.attacher.detach(&off("v1", Some("s1"))).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            sleep(Duration::from_millis(300)).await;
         }
     })
     .await;
