@@ -35,8 +35,21 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) enum Undone {
     /// The cluster refused it.
     Refused(Refusal),
+    /// The same, and an earlier try may be carried out all the same, or this one was: that took as long as clients are waited
+    /// for, and what is answered then is nowhere said.
+    Doubtful(Refusal),
     /// It is not known whether it was.
     Failed(Error),
+}
+
+impl Undone {
+    /// What the cluster answered.
+    pub(super) const fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) | Self::Doubtful(refusal) => Some(refusal),
+            Self::Failed(_) => None,
+        }
+    }
 }
 
 /// When an order was carried out, or why it was not.
@@ -197,11 +210,14 @@ impl Collector {
             let entries: Vec<_> = batch.iter().map(|order| order.entry.clone()).collect();
             match self.reassign(&entries, timeout, doubt).await {
                 Outcome::Done => tell(batch, &Ok(Instant::now())),
-                Outcome::Undone(Undone::Refused(refusal)) if batch.len() > 1 => {
-                    let parts = split(batch, &refusal).into_iter().map(|part| self.send(part, doubt));
-                    join_all(parts).await;
-                }
-                Outcome::Undone(undone) => tell(batch, &Err(undone)),
+                Outcome::Undone(undone) => match undone.refusal() {
+                    Some(refusal) if batch.len() > 1 => {
+                        let doubt = matches!(undone, Undone::Doubtful(_));
+                        let parts = split(batch, refusal).into_iter().map(|part| self.send(part, doubt));
+                        join_all(parts).await;
+                    }
+                    _ => tell(batch, &Err(undone)),
+                },
                 Outcome::Late(clients) => {
                     let (late, done): (Vec<_>, Vec<_>) =
                         batch.into_iter().partition(|order| clients.contains(&order.entry.client));
@@ -223,15 +239,19 @@ impl Collector {
         let mut retry = Retry::default();
         loop {
             let sent = Instant::now();
-            let failure = match self.client.reassign(self.cluster.as_deref(), entries, timeout).await {
+            let answer = self.client.reassign(self.cluster.as_deref(), entries, timeout).await;
+            let late = sent.elapsed() >= timeout / 2;
+            let failure = match answer {
                 // The one that counts is that of the call that was carried out, and nobody told it.
                 Ok(_) if doubt => return self.confirmed(entries, 0, sent + timeout).await,
-                Ok(generation) if sent.elapsed() >= timeout / 2 => {
-                    return self.confirmed(entries, generation, sent + timeout).await;
-                }
+                Ok(generation) if late => return self.confirmed(entries, generation, sent + timeout).await,
                 Ok(_) => return Outcome::Done,
                 Err(Failure::Refused(refusal)) if !refusal.transient => {
-                    return Outcome::Undone(Undone::Refused(refusal));
+                    let late = late && !refusal.is_stranger() && !refusal.is_crowded();
+                    return Outcome::Undone(match late || doubt {
+                        true => Undone::Doubtful(refusal),
+                        false => Undone::Refused(refusal),
+                    });
                 }
                 Err(failure) => failure,
             };

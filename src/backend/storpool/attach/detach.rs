@@ -91,10 +91,11 @@ impl Cloud {
                 Ok(_) => return Ok(()),
                 Err(undone) => undone,
             };
-            match &undone {
-                Undone::Refused(refusal) if refusal.name == Name::Missing => return Ok(()),
-                Undone::Refused(refusal) if refusal.is_stranger() => return Ok(()),
-                Undone::Refused(refusal) if refusal.is_open() => {
+            let sure = matches!(undone, Undone::Refused(_));
+            match undone.refusal() {
+                Some(refusal) if sure && refusal.name == Name::Missing => return Ok(()),
+                Some(refusal) if refusal.is_stranger() => return Ok(()),
+                Some(refusal) if refusal.is_open() => {
                     tries += 1;
                     if tries >= OPEN_TRIES {
                         let text = format!(

@@ -13,7 +13,8 @@ use crate::volume::NodeId;
 /// The cluster changes its list at once, and the client is cut off.
 #[tokio::test]
 async fn a_node_that_confirmed_nothing_may_still_write_however_often_it_is_asked() {
-    for late in [Late::Error("timeout"), Late::Error("newName"), Late::Fine, Late::Forgotten] {
+    let errors = ["timeout", "newName", "invalidParam", "objectDoesNotExist"].map(Late::Error);
+    for late in errors.into_iter().chain([Late::Fine, Late::Forgotten]) {
         let world = world().await;
         world.sim.cluster().config.late = late;
         let volume = world.create("v").await.unwrap().id;
@@ -120,4 +121,38 @@ async fn a_node_that_is_to_get_its_volumes_over_iscsi_need_not_run_a_client() {
     assert_eq!(world.count("/ClientsConfigDump"), 0);
     let order = AttachOrder { node, ..super::world::attach(&volume, 1) };
     assert_eq!(told(world.backend.attach(&order).await).0, Kind::FailedPrecondition, "there are no portals");
+}
+
+/// An error of any name may be what comes of waiting in vain.
+#[tokio::test]
+async fn a_refusal_that_comes_as_late_as_clients_are_waited_for_is_not_final() {
+    for name in ["invalidParam", "preconditionViolation", "insufficientResources", "objectDoesNotExist"] {
+        let world = world().await;
+        world.sim.cluster().config.late = Late::Error(name);
+        let volume = world.create("v").await.unwrap().id;
+        world.sim.cluster().run_client(1, false);
+        let (kind, outcome, text) = told(world.attach(&volume, 1).await);
+        assert_eq!((kind, outcome), (Kind::Unavailable, Outcome::Unknown), "{name}: {text}");
+        assert!(text.contains("node=node-1") && text.contains("client is down"), "{text}");
+        assert_eq!(world.holders()["csi--v"], [1], "it has it as soon as it runs");
+    }
+}
+
+/// The first try is carried out after the second one was refused.
+#[tokio::test]
+async fn a_refusal_after_a_lost_order_is_not_final() {
+    let world = world().await;
+    let volume = world.create("v").await.unwrap().id;
+    world.wrong("/VolumesReassignWait", 1, Fault::GatewayTimeout(600));
+    world.wrong("/VolumesReassignWait", 1, refuse(500, "insufficientResources", "full", false));
+    let (kind, outcome, text) = told(world.attach(&volume, 1).await);
+    assert_eq!((kind, outcome), (Kind::Unavailable, Outcome::Unknown), "{text}");
+    assert!(text.contains("full") && text.contains("earlier try"), "{text}");
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(world.holders()["csi--v"], [1]);
+    // Nothing is in doubt where the first one is refused.
+    let volume = world.create("w").await.unwrap().id;
+    world.wrong("/VolumesReassignWait", 1, refuse(500, "insufficientResources", "full", false));
+    let (kind, outcome, text) = told(world.attach(&volume, 1).await);
+    assert_eq!((kind, outcome), (Kind::ResourceExhausted, Outcome::Refused), "{text}");
 }
