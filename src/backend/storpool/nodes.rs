@@ -153,6 +153,12 @@ impl Nodes {
         }
     }
 
+    /// Whether a client was named to this process as this node's, which may tell another number by now, or none.
+    #[must_use]
+    pub fn was(&self, holder: &Seat, node: &NodeId) -> bool {
+        self.known().clients.get(holder).is_some_and(|known| known.name() == node.name())
+    }
+
     /// The node of a client or initiator. Of one that was not named yet, the number is the name too.
     ///
     /// # Errors

@@ -32,10 +32,6 @@ impl Cloud {
     pub(in super::super) async fn detach(&self, order: &DetachOrder) -> Result<()> {
         let id = order.volume.as_str();
         if let Some(node) = &order.node {
-            // Who is neither a client nor an initiator has nothing.
-            if nodes::client(node).is_none() && nodes::initiator(node).is_none() {
-                return Ok(());
-            }
             self.nodes.learn_initiator(node);
             if nodes::client(node).is_some() {
                 self.nodes.learn(node)?;
@@ -50,8 +46,11 @@ impl Cloud {
             Err(error) => return Err(error),
         };
         let holders = table.iter().filter(|one| volume.is_in(one)).map(model::Attachment::seat);
+        // Also what the node got when it told another number, or another initiator's name.
         let of = |node, holder: &Seat| {
-            self.nodes.is(holder, node) && export::may_be_for(node, &volume, holder.client)
+            (self.nodes.is(holder, node) && export::may_be_for(node, &volume, holder.client))
+                || export::is_for(node, &volume, holder.client)
+                || self.nodes.was(holder, node)
         };
         let holders: Vec<_> =
             holders.filter(|holder| order.node.as_ref().is_none_or(|node| of(node, holder))).collect();
@@ -77,7 +76,10 @@ impl Cloud {
             }
             let job = Job { id, seat: &seat, node: &node };
             let near = near.take().unwrap_or_else(|| self.attacher.crowd.near());
-            self.take_away(&job, order.fence.is_some(), near).await.map_err(|error| job.told(error))?;
+            // A client that was the node's once may be another node's by now, of which nothing is proved.
+            let proved = order.node.as_ref().is_none_or(|node| self.nodes.is(&seat, node));
+            let force = order.fence.is_some() && proved;
+            self.take_away(&job, force, near).await.map_err(|error| job.told(error))?;
         }
         Ok(())
     }

@@ -295,6 +295,11 @@ pub(super) fn may_be_for(node: &NodeId, volume: &Volume, holder: u16) -> bool {
     holder < INITIATOR || volume.tags.get(&key(holder)).is_none_or(|noted| *noted == digest(node))
 }
 
+/// Whether what a holder has was exported for this node, whatever initiator's name it tells by now.
+pub(super) fn is_for(node: &NodeId, volume: &Volume, holder: u16) -> bool {
+    holder >= INITIATOR && volume.tags.get(&key(holder)) == Some(&digest(node))
+}
+
 /// The tags to change before the volume is exported.
 fn notes(wish: &Wish<'_>, seen: &Seen, number: u16) -> Value {
     let mut tags = BTreeMap::new();

@@ -396,3 +396,28 @@ async fn a_volume_goes_to_a_node_and_back() {
     world.backend.delete(&volume).await.unwrap();
     assert!(machine.sessions() == 0 && world.volumes().is_empty() && exported(&world).is_empty());
 }
+
+/// A node keeps its name, and tells another initiator, or none and a client.
+#[tokio::test]
+async fn what_a_node_got_under_another_initiators_name_is_withdrawn() {
+    let world = world().await;
+    let later =
+        [format!("alpha;iscsi={}", initiator("new")), "alpha;storpool=d.n.1".to_owned(), "alpha".to_owned()];
+    for (number, later) in later.into_iter().enumerate() {
+        let volume = world.create(&format!("v{number}")).await.unwrap().id;
+        export(&world, &volume, "alpha").await.unwrap();
+        let order = |name: &str| DetachOrder {
+            volume: volume.clone(),
+            node: Some(name.parse().unwrap()),
+            fence: None,
+        };
+        let other = other_process(&world).await;
+        other.detach(&order(&later.replace("alpha", "beta"))).await.unwrap();
+        assert_eq!(exported(&world)[volume.as_str()], ["alpha"], "another node takes nothing from it");
+        other.detach(&order(&later)).await.unwrap();
+        assert!(exported(&world).is_empty(), "{later}");
+        world.attach(&volume, 2).await.unwrap();
+        world.detach(&volume, 2).await.unwrap();
+        world.backend.delete(&volume).await.unwrap();
+    }
+}
