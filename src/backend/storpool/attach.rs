@@ -224,7 +224,7 @@ impl Cloud {
             true => Some(self.attacher.room.take(self, job.seat, &volume, began, &table)?),
             false => None,
         };
-        let notes = uses::to_note(order, &volume, job.seat, &table);
+        let notes = uses::to_note(order, &volume, job.seat, &table, model::Tags::new());
         let (has, shared) = (!mine.is_empty(), !others.is_empty());
         Ok(Plan { volume, has, shared, notes, _place: place })
     }

@@ -421,3 +421,35 @@ async fn what_a_node_got_under_another_initiators_name_is_withdrawn() {
         world.backend.delete(&volume).await.unwrap();
     }
 }
+
+/// The vendor tells 200 bytes for a name and its tags.
+#[tokio::test]
+async fn what_is_noted_for_people_gives_way_to_the_note_of_an_export() {
+    let world = world().await;
+    world.sim.cluster().config.room = Some(200);
+    let tags = || world.sim.cluster().get("csi--v", storpoolsim::state::Kind::Volume).unwrap().tags.clone();
+    let length = || 6 + tags().iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    let owner = |length: usize| crate::volume::Owner {
+        claim: Some("c".repeat(length)),
+        namespace: None,
+        volume: None,
+    };
+    world
+        .backend
+        .create(&crate::backend::VolumeOrder { owner: owner(1), ..super::world::order("v") })
+        .await
+        .unwrap();
+    // As much as a new volume may have, which leaves ten bytes.
+    let claim = 1 + 190 - length();
+    let id = "csi--v".parse().unwrap();
+    world.backend.delete(&id).await.unwrap();
+    let full = crate::backend::VolumeOrder { owner: owner(claim), ..super::world::order("v") };
+    let volume = world.backend.create(&full).await.unwrap().id;
+    assert_eq!(length(), 190, "{:?}", tags());
+    export(&world, &volume, "alpha").await.unwrap();
+    assert!(
+        !tags().contains_key("fl-pvc") && tags().keys().any(|key| key.starts_with("fl-on")),
+        "{:?}",
+        tags()
+    );
+}
