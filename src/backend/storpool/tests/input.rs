@@ -203,3 +203,33 @@ async fn an_api_is_reached_in_the_way_that_it_speaks() {
     let text = refused(&StorpoolConfig { endpoints: vec![secure], ..other.config.clone() }).await;
     assert!(text.contains("write http instead of https"), "{text}");
 }
+
+/// Others may use the same prefix, and names of any length.
+#[tokio::test]
+async fn a_group_of_another_cluster_is_not_deleted_and_other_snapshots_do_not_matter() {
+    let world = world().await;
+    let volume = world.create("v").await.unwrap().id;
+    let cut = |name: &str, tags: &[(&str, &str)]| {
+        let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let (volume, name) = (volume.to_string(), Some(name.to_owned()));
+        world
+            .sim
+            .cluster()
+            .cut(vec![storpoolsim::state::Cutting { volume, name, tags, ..Default::default() }])
+            .unwrap();
+    };
+    let there = |name: &str| world.sim.cluster().get(name, storpoolsim::state::Kind::Snapshot).is_ok();
+    let long = "x".repeat(150);
+    cut(&long, &[]);
+    cut("csi--snap--g.0", &[("fl-cluster", "other"), ("fl-group", "0")]);
+    world.backend.delete_group(&id("csi--group--g"), &[]).await.unwrap();
+    let member = [id("csi--snap--g.0")];
+    let (kind, _, text) = told(world.backend.delete_group(&id("csi--group--g"), &member).await);
+    assert_eq!(kind, Kind::InvalidArgument, "{text}");
+    assert!(there("csi--snap--g.0"), "it is another cluster's");
+    let volumes = vec![volume.clone()];
+    let order = crate::backend::GroupOrder { name: "h".into(), volumes, parameters: Parameters::default() };
+    let group = world.backend.create_group(&order).await.unwrap();
+    world.backend.delete_group(&group.id, &[group.members[0].id.clone()]).await.unwrap();
+    assert!(!there(group.members[0].id.as_str()) && there(&long));
+}
