@@ -33,7 +33,7 @@ impl Cloud {
         let id = order.volume.as_str();
         if let Some(node) = &order.node {
             self.nodes.learn_initiator(node);
-            if nodes::client(node).is_some() {
+            if nodes::client(node).is_some() && !self.nodes.is_elsewhere(node) {
                 self.nodes.learn(node)?;
             }
         }
@@ -135,7 +135,8 @@ impl Cloud {
     /// `Busy` where its client is behind; why that cannot be found out.
     async fn let_go(&self, node: &NodeId) -> Result<()> {
         // What is exported is withdrawn at once, and a node that gets its volumes so need not run a client.
-        if nodes::client(node).is_none() || !matches!(self.way(node)?, Way::Block) {
+        let is_client = nodes::client(node).is_some() && !self.nodes.is_elsewhere(node);
+        if !is_client || !matches!(self.way(node)?, Way::Block) {
             return Ok(());
         }
         let told = |error: Error| error.with("node", node.name());
