@@ -68,16 +68,18 @@ struct Call<'a> {
     timeout: Duration,
     /// The cluster that carries it out; `None`: the one that is asked.
     cluster: Option<&'a str>,
+    /// Whether the answer may hold secrets of others.
+    confidential: bool,
 }
 
 impl<'a> Call<'a> {
     fn get(operation: &'static str, path: &[&'a str]) -> Self {
-        Self { operation, method: Method::GET, path: path.to_vec(), body: None, timeout: READ, cluster: None }
+        let (method, path) = (Method::GET, path.to_vec());
+        Self { operation, method, path, body: None, timeout: READ, cluster: None, confidential: false }
     }
 
     fn post(operation: &'static str, path: &[&'a str], body: Value) -> Self {
-        let path = path.to_vec();
-        Self { operation, method: Method::POST, path, body: Some(body), timeout: WRITE, cluster: None }
+        Self { method: Method::POST, body: Some(body), timeout: WRITE, ..Self::get(operation, path) }
     }
 
     /// The same call, for another cluster of the location.
@@ -88,6 +90,12 @@ impl<'a> Call<'a> {
 
     const fn within(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// The same call, whose answer no message may quote.
+    const fn confidential(mut self) -> Self {
+        self.confidential = true;
         self
     }
 }
@@ -165,13 +173,15 @@ impl Client {
                 Some(body) => request.json(body),
                 None => request,
             };
+            let request = if call.confidential { request.confidential() } else { request };
             tries += 1;
             let failure = match self.http.send_once(&request).await {
                 Ok(answer) => match self.judge(&answer, call.operation) {
                     Ok(data) => {
                         return serde_json::from_value(data).map_err(|error| {
-                            let text = format!("the answer has another form than expected ({error})");
-                            answer.fault(text).into()
+                            // The parser's text may quote a value.
+                            let why = if call.confidential { String::new() } else { format!(" ({error})") };
+                            answer.fault(format!("the answer has another form than expected{why}")).into()
                         });
                     }
                     Err(failure) => failure,

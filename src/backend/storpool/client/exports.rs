@@ -54,12 +54,13 @@ impl Command<'_> {
 }
 
 impl Client {
-    /// What is exported.
+    /// What is exported. The answer has the passwords (CHAP) of all initiators.
     ///
     /// # Errors
     /// Why the cluster does not tell.
     pub async fn iscsi(&self) -> Result<Iscsi> {
-        self.read::<Answer>(Call::get("iscsi_config", &["iSCSIConfig"])).await.map(|answer| answer.iscsi)
+        let call = Call::get("iscsi_config", &["iSCSIConfig"]).confidential();
+        self.read::<Answer>(call).await.map(|answer| answer.iscsi)
     }
 
     /// Changes what is exported: all of it or nothing.
@@ -68,7 +69,8 @@ impl Client {
     /// Why it is not changed, or that this is not known.
     pub async fn change_iscsi(&self, commands: &[Command<'_>]) -> Result<(), Failure> {
         let commands: Vec<_> = commands.iter().flat_map(Command::to_json).collect();
-        self.done(Call::post("change_iscsi", &["iSCSIConfig"], json!({ "commands": commands }))).await
+        let call = Call::post("change_iscsi", &["iSCSIConfig"], json!({ "commands": commands }));
+        self.done(call.confidential()).await
     }
 
     /// Who is logged in.

@@ -453,3 +453,19 @@ async fn what_is_noted_for_people_gives_way_to_the_note_of_an_export() {
         tags()
     );
 }
+
+/// The cluster tells the passwords of all initiators to whoever asks what is exported.
+#[tokio::test]
+async fn passwords_of_other_initiators_are_in_no_message() {
+    let secret = "geheim4242";
+    let other = vec![("name", "iqn.a:b"), ("username", secret), ("secret", secret)];
+    for fault in [Fault::Truncate, Fault::Garble, Fault::ContentType("text/html".to_owned())] {
+        let world = world().await;
+        run(&world, &[("setBaseName", vec![("name", "iqn.x:b")]), ("createInitiator", other.clone())]);
+        let volume = world.create("v").await.unwrap().id;
+        world.sim.order(storpoolsim::Rule::once("", "/iSCSIConfig", fault.clone()).times(99));
+        let error = export(&world, &volume, "alpha").await.unwrap_err();
+        let text = format!("{error} {error:?} {}", error.chain());
+        assert!(text.contains("iscsi_config") && !text.contains(secret), "{fault:?}: {text}");
+    }
+}
