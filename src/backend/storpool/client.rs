@@ -226,16 +226,17 @@ impl Client {
         })
     }
 
-    /// What an answer has. Its status means nothing: errors come with 200 and with others.
+    /// What an answer has. Its status means nothing, but for 401: errors come with 200 and with others.
     fn judge(&self, answer: &Answer, operation: &'static str) -> Result<Value, Failure> {
         let lost = |error: Error| Failure::Lost(Lost { error, sent: true, hopeless: false });
-        let envelope: Envelope = match answer.json() {
+        let envelope: Result<Envelope> = answer.json();
+        if answer.status() == 401 {
+            let error = envelope.ok().and_then(|envelope| envelope.error).unwrap_or_default();
+            let refusal = Refusal::new(error, |text| self.access.scrub(text)).unauthorized();
+            return Err(refusal.of(operation, 401).into());
+        }
+        let envelope = match envelope {
             Ok(envelope) => envelope,
-            Err(_) if answer.status() == 401 => {
-                return Err(Refusal::unauthorized("the token is refused".to_owned())
-                    .of(operation, 401)
-                    .into());
-            }
             Err(error) => return Err(lost(error.with_kind(Kind::Unavailable))),
         };
         match (envelope.error, envelope.data) {

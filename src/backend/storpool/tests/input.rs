@@ -233,3 +233,16 @@ async fn a_group_of_another_cluster_is_not_deleted_and_other_snapshots_do_not_ma
     world.backend.delete_group(&group.id, &[group.members[0].id.clone()]).await.unwrap();
     assert!(!there(group.members[0].id.as_str()) && there(&long));
 }
+
+/// Which name the error has is nowhere said.
+#[tokio::test]
+async fn a_status_of_401_says_that_the_token_is_refused() {
+    for name in ["denied", "invalidParam", ""] {
+        let world = world().await;
+        world.sim.cluster().config.unauthorized = (401, name);
+        world.sim.cluster().config.token = "42".to_owned();
+        let (kind, outcome, text) = told(world.create("v").await);
+        assert_eq!((kind, outcome), (Kind::Unauthenticated, Outcome::Unknown), "{name}: {text}");
+        assert!(text.contains("tokenFile"), "{text}");
+    }
+}
