@@ -81,9 +81,9 @@ impl Refusal {
         self
     }
 
-    /// Whether its name says nothing of what is wrong.
+    /// Whether its name does not say whether it is about the call, or about a cluster that does not run.
     pub(super) const fn is_odd(&self) -> bool {
-        matches!(self.name, Name::Other(_)) && !self.transient
+        matches!(self.name, Name::Other(_) | Name::Precondition) && !self.transient
     }
 
     /// The same of a cluster that does not run.

@@ -151,10 +151,14 @@ async fn names_and_tags_of_kubernetes_fit_into_the_room_that_the_vendor_tells() 
 async fn a_cluster_that_does_not_work_is_told_and_nothing_is_final() {
     let world = world().await;
     let volume = world.create("v").await.unwrap();
-    for (status, shown) in
-        [(Status::Waiting, "the cluster is waiting"), (Status::Down, "does not tell its state")]
-    {
+    let (waiting, down) = ("the cluster is waiting", "does not tell its state");
+    for (status, idle, shown) in [
+        (Status::Waiting, "notOperational", waiting),
+        (Status::Waiting, "preconditionViolation", waiting),
+        (Status::Down, "notOperational", down),
+    ] {
         world.sim.cluster().config.status = status;
+        world.sim.cluster().config.idle = idle;
         let results = [
             world.create("w").await.map(drop),
             world.attach(&volume.id, 1).await.map(drop),
