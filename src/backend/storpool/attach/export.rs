@@ -66,6 +66,8 @@ struct Tried {
     retry: Retry,
     /// Whether the export may be this call's own.
     sent: bool,
+    /// Whether the initiator was let in.
+    let_in: bool,
     /// What was refused last, as it is where somebody was faster.
     refused: Option<Error>,
 }
@@ -144,6 +146,11 @@ impl Cloud {
             self.change(&[Command::Initiator(wish.initiator)], tried).await?;
             return Ok(None);
         };
+        // One of which only the first half was made.
+        if seen.iscsi.is_shut_out(wish.initiator) && !std::mem::replace(&mut tried.let_in, true) {
+            self.change(&[Command::Network(wish.initiator)], tried).await?;
+            return Ok(None);
+        }
         let seat = Seat::of_initiator(number);
         let of_volume: Vec<_> = seen.table.iter().filter(|one| seen.volume.is_in(one)).collect();
         let (mine, others): (Vec<_>, Vec<_>) = of_volume.into_iter().partition(|one| one.client == number);

@@ -11,6 +11,8 @@ use crate::error::Result;
 pub enum Command<'a> {
     /// Makes an initiator known, which may then log in from everywhere, and without a password.
     Initiator(&'a str),
+    /// Lets an initiator log in from everywhere.
+    Network(&'a str),
     /// Makes a target for a volume.
     Target(&'a str),
     /// Deletes the target of a volume.
@@ -41,10 +43,13 @@ impl Export<'_> {
 impl Command<'_> {
     fn to_json(&self) -> Vec<Value> {
         match self {
-            Self::Initiator(name) => vec![
-                json!({"createInitiator": {"name": name, "username": "", "secret": ""}}),
-                json!({"initiatorAddNetwork": {"initiator": name, "net": "0.0.0.0/0"}}),
-            ],
+            Self::Initiator(name) => {
+                let create = json!({"createInitiator": {"name": name, "username": "", "secret": ""}});
+                [vec![create], Self::Network(name).to_json()].concat()
+            }
+            Self::Network(name) => {
+                vec![json!({"initiatorAddNetwork": {"initiator": name, "net": "0.0.0.0/0"}})]
+            }
             Self::Target(volume) => vec![json!({"createTarget": {"volumeName": volume}})],
             Self::DeleteTarget(volume) => vec![json!({"deleteTarget": {"volumeName": volume}})],
             Self::Export(export) => vec![json!({"export": export.to_json()})],

@@ -469,3 +469,27 @@ async fn passwords_of_other_initiators_are_in_no_message() {
         assert!(text.contains("iscsi_config") && !text.contains(secret), "{fault:?}: {text}");
     }
 }
+
+/// An initiator is made in two steps, and the second may never have been taken.
+#[tokio::test]
+async fn an_initiator_that_may_log_in_from_nowhere_is_let_in() {
+    let world = world().await;
+    let make = |name: &'static str| {
+        let initiator = initiator(name);
+        run(
+            &world,
+            &[("createInitiator", vec![("name", initiator.as_str()), ("username", ""), ("secret", "")])],
+        );
+    };
+    ["alpha", "beta"].into_iter().for_each(make);
+    let own = ("initiatorAddNetwork", vec![("initiator", "iqn.2026-01.example:beta"), ("net", "10.0.0.0/8")]);
+    run(&world, &[own]);
+    for name in ["alpha", "beta", "gamma"] {
+        let volume = world.create(name).await.unwrap().id;
+        export(&world, &volume, name).await.unwrap();
+        export(&world, &volume, name).await.unwrap();
+    }
+    let cluster = world.sim.cluster();
+    let nets: Vec<_> = cluster.iscsi().initiators.values().map(|one| one.nets.clone()).collect();
+    assert_eq!(nets, [["0.0.0.0/0"], ["10.0.0.0/8"], ["0.0.0.0/0"]]);
+}
