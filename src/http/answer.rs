@@ -131,7 +131,7 @@ impl Answer {
     }
 
     /// `: ` and the beginning of the body in one line, for messages; empty where there is nothing to show, or where the
-    /// body may quote a secret of the request in a form that is not recognised.
+    /// body may hold a secret in a form that is not recognised.
     #[must_use]
     pub fn excerpt(&self) -> String {
         if self.request.confidential {

@@ -22,7 +22,7 @@ pub struct Request {
     pub(super) timeout: Duration,
     pub(super) repeatable: bool,
     settling: Vec<&'static str>,
-    /// Whether the body is made of secrets, so that an answer that quotes it must not be quoted.
+    /// Whether the body or the answer is made of secrets, so that the answer must not be quoted.
     pub(super) confidential: bool,
     pub(super) secrets: Vec<SecretString>,
     headers: HeaderMap,
@@ -126,9 +126,15 @@ impl Request {
     /// Sets a body that holds secrets, JSON.
     #[must_use]
     pub fn secret_json(mut self, body: &serde_json::Value, secrets: &[&SecretString]) -> Self {
-        self.confidential = true;
         self.secrets.extend(secrets.iter().map(|secret| (*secret).clone()));
-        self.json(body)
+        self.confidential().json(body)
+    }
+
+    /// Says that the answer may hold secrets that the request has not, so that no message quotes any of it.
+    #[must_use]
+    pub const fn confidential(mut self) -> Self {
+        self.confidential = true;
+        self
     }
 
     /// Whether it may change something.

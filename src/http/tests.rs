@@ -311,3 +311,14 @@ async fn every_request_on_the_wire_is_counted() {
         assert!(page.contains(&line), "{line} is missing in\n{page}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_may_hold_secrets_is_never_quoted() {
+    let server = Fake::start(|_| Reply::text(200, "text/plain", "{\"secret\": \"geheim42\"")).await;
+    let quoted = plain().send(&get(server.url("/"))).await.unwrap().json::<serde_json::Value>().unwrap_err();
+    assert!(quoted.to_string().contains("geheim42"), "{quoted}");
+    let answer = plain().send(&get(server.url("/")).confidential()).await.unwrap();
+    let error = answer.json::<serde_json::Value>().unwrap_err();
+    let text = format!("{error} {error:?} {answer:?}{}", answer.excerpt());
+    assert!(!text.contains("geheim42") && text.contains("instead of JSON"), "{text}");
+}

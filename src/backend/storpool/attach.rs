@@ -31,7 +31,7 @@ use room::{Place, Room};
 use shared::{Asker, Shared};
 
 use super::Cloud;
-use super::client::{Client, Entry, LATELY, Take};
+use super::client::{Client, Entry, LATELY, Refusal, Take};
 use super::config::StorpoolConfig;
 use super::model::{self, Volume};
 use super::names;
@@ -224,7 +224,7 @@ impl Cloud {
             true => Some(self.attacher.room.take(self, job.seat, &volume, began, &table)?),
             false => None,
         };
-        let notes = uses::to_note(order, &volume, job.seat, &table);
+        let notes = uses::to_note(order, &volume, job.seat, &table, model::Tags::new());
         let (has, shared) = (!mine.is_empty(), !others.is_empty());
         Ok(Plan { volume, has, shared, notes, _place: place })
     }
@@ -289,16 +289,20 @@ impl Cloud {
 
     /// Why an order failed, as far as the cluster knows.
     async fn why(&self, job: &Job<'_>, undone: Undone) -> Error {
+        let refused = |refusal: Refusal| match refusal.is_stranger() {
+            true => Error::not_found(format!(
+                "the cluster has no client {}: does storpool_block run on the node, with this number?",
+                job.seat
+            )),
+            false => refusal.into_error(),
+        };
         let error = match undone {
             Undone::Failed(error) => error,
-            Undone::Refused(refusal) if refusal.is_stranger() => {
-                let text = format!(
-                    "the cluster has no client {}: does storpool_block run on the node, with this number?",
-                    job.seat
-                );
-                return Error::not_found(text);
-            }
-            Undone::Refused(refusal) => refusal.into_error(),
+            Undone::Refused(refusal) => refused(refusal),
+            Undone::Doubtful(refusal) => refused(refusal)
+                .and("it is not known whether it was carried out all the same, now or by an earlier try")
+                .with_kind(Kind::Unavailable)
+                .with_outcome(Outcome::Unknown),
         };
         if error.outcome() == Outcome::Refused {
             return error;

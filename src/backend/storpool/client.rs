@@ -68,16 +68,18 @@ struct Call<'a> {
     timeout: Duration,
     /// The cluster that carries it out; `None`: the one that is asked.
     cluster: Option<&'a str>,
+    /// Whether the answer may hold secrets of others.
+    confidential: bool,
 }
 
 impl<'a> Call<'a> {
     fn get(operation: &'static str, path: &[&'a str]) -> Self {
-        Self { operation, method: Method::GET, path: path.to_vec(), body: None, timeout: READ, cluster: None }
+        let (method, path) = (Method::GET, path.to_vec());
+        Self { operation, method, path, body: None, timeout: READ, cluster: None, confidential: false }
     }
 
     fn post(operation: &'static str, path: &[&'a str], body: Value) -> Self {
-        let path = path.to_vec();
-        Self { operation, method: Method::POST, path, body: Some(body), timeout: WRITE, cluster: None }
+        Self { method: Method::POST, body: Some(body), timeout: WRITE, ..Self::get(operation, path) }
     }
 
     /// The same call, for another cluster of the location.
@@ -88,6 +90,12 @@ impl<'a> Call<'a> {
 
     const fn within(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// The same call, whose answer no message may quote.
+    const fn confidential(mut self) -> Self {
+        self.confidential = true;
         self
     }
 }
@@ -165,13 +173,15 @@ impl Client {
                 Some(body) => request.json(body),
                 None => request,
             };
+            let request = if call.confidential { request.confidential() } else { request };
             tries += 1;
             let failure = match self.http.send_once(&request).await {
                 Ok(answer) => match self.judge(&answer, call.operation) {
                     Ok(data) => {
                         return serde_json::from_value(data).map_err(|error| {
-                            let text = format!("the answer has another form than expected ({error})");
-                            answer.fault(text).into()
+                            // The parser's text may quote a value.
+                            let why = if call.confidential { String::new() } else { format!(" ({error})") };
+                            answer.fault(format!("the answer has another form than expected{why}")).into()
                         });
                     }
                     Err(failure) => failure,
@@ -198,7 +208,7 @@ impl Client {
         }
     }
 
-    /// A refusal of a name that says nothing, with what the cluster's state says of it. Asks for that in the same way, and that
+    /// A refusal of a name that does not say what it is about, with what the cluster's state says of it. Asks for that in the same way, and that
     /// question is not explained itself.
     fn explain<'s>(&'s self, failure: Failure, call: &Call<'s>) -> BoxFuture<'s, Failure> {
         let (operation, cluster) = (call.operation, call.cluster);
@@ -216,16 +226,17 @@ impl Client {
         })
     }
 
-    /// What an answer has. Its status means nothing: errors come with 200 and with others.
+    /// What an answer has. Its status means nothing, but for 401: errors come with 200 and with others.
     fn judge(&self, answer: &Answer, operation: &'static str) -> Result<Value, Failure> {
         let lost = |error: Error| Failure::Lost(Lost { error, sent: true, hopeless: false });
-        let envelope: Envelope = match answer.json() {
+        let envelope: Result<Envelope> = answer.json();
+        if answer.status() == 401 {
+            let error = envelope.ok().and_then(|envelope| envelope.error).unwrap_or_default();
+            let refusal = Refusal::new(error, |text| self.access.scrub(text)).unauthorized();
+            return Err(refusal.of(operation, 401).into());
+        }
+        let envelope = match envelope {
             Ok(envelope) => envelope,
-            Err(_) if answer.status() == 401 => {
-                return Err(Refusal::unauthorized("the token is refused".to_owned())
-                    .of(operation, 401)
-                    .into());
-            }
             Err(error) => return Err(lost(error.with_kind(Kind::Unavailable))),
         };
         match (envelope.error, envelope.data) {

@@ -36,7 +36,11 @@ impl Cloud {
         };
         let is_known = made.as_ref().map_or_else(|error| error.outcome() == Outcome::Refused, |_| true);
         if is_known && matches!(order.source, Some(Source::Volume(_))) {
-            self.clear_aside(&self.config.prefix.aside(&order.name)?).await.map_err(told)?;
+            let cleared = self.clear_aside(&self.config.prefix.aside(&order.name)?).await;
+            // The copy is there: only who asks again hears of it.
+            let doubt =
+                |error: Error| if made.is_ok() { error.with_outcome(Outcome::Unknown) } else { error };
+            cleared.map_err(|error| told(doubt(error)))?;
         }
         made.map_err(told)
     }

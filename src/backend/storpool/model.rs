@@ -194,6 +194,9 @@ pub struct ClientConfig {
     /// The client.
     #[serde(deserialize_with = "client")]
     pub id: u16,
+    /// The configuration that it is to have; 0: the cluster does not say.
+    #[serde(default, deserialize_with = "maybe_number")]
+    pub generation: u64,
     /// The configuration that it has.
     #[serde(default, deserialize_with = "maybe_number")]
     pub client_generation: u64,

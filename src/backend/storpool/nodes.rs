@@ -117,19 +117,27 @@ impl Nodes {
             .with("node", node)
         })?;
         let refuse = |text: String| Err(Error::precondition(text).with("node", node));
-        match (self.everywhere, &told.cluster, &self.cluster) {
-            (true, None, _) => refuse(
+        let own = self.cluster.as_deref().unwrap_or_default();
+        match (self.everywhere, &told.cluster) {
+            (true, None) => refuse(
                 "the node has not told which cluster of the location it is in: set SP_CLUSTER_ID in its storpool.conf, or \
                  \"node.clusterId\""
                     .to_owned(),
             ),
-            (true, Some(_), _) => Ok(told),
-            (false, Some(cluster), Some(own)) if cluster != own => refuse(format!(
+            (true, Some(_)) => Ok(told),
+            (false, Some(cluster)) if self.is_elsewhere(node) => refuse(format!(
                 "the node is in the StorPool cluster {cluster}, and the management API is that of {own}: if both are in one \
                  location, set \"multiCluster: true\""
             )),
             (false, ..) => Ok(Seat { cluster: None, ..told }),
         }
+    }
+
+    /// Whether a node is a client of a cluster that this back end does not reach, so that it has nothing from here.
+    #[must_use]
+    pub fn is_elsewhere(&self, node: &NodeId) -> bool {
+        let told = client(node).and_then(|seat| seat.cluster);
+        !self.everywhere && told.zip(self.cluster.as_ref()).is_some_and(|(cluster, own)| cluster != *own)
     }
 
     /// Remembers a node by its initiator, where it has told one.
@@ -151,6 +159,12 @@ impl Nodes {
             true => self.seat(node).is_ok_and(|seat| seat == *holder),
             false => self.known().names.get(&holder.client).is_some_and(|name| initiator(node) == Some(name)),
         }
+    }
+
+    /// Whether a client was named to this process as this node's, which may tell another number by now, or none.
+    #[must_use]
+    pub fn was(&self, holder: &Seat, node: &NodeId) -> bool {
+        self.known().clients.get(holder).is_some_and(|known| known.name() == node.name())
     }
 
     /// The node of a client or initiator. Of one that was not named yet, the number is the name too.

@@ -223,16 +223,16 @@ impl Cloud {
         Err(Error::refused(Kind::AlreadyExists, text))
     }
 
+    /// Whether a snapshot is of this group, and ours.
+    fn is_member(&self, found: &model::Snapshot, group: &str) -> bool {
+        let of = self.config.prefix.group_of(&found.name, &found.tags);
+        self.is_ours(&found.tags) && of.as_deref() == Some(group)
+    }
+
     /// The group with the members that are there; `None` where there are none.
     async fn find_group(&self, id: &str) -> Result<Option<GroupSnapshot>> {
         let all = self.client.snapshots().await?;
-        let members: Vec<_> = all
-            .iter()
-            .filter(|found| {
-                let group = self.config.prefix.group_of(&found.name, &found.tags);
-                self.is_ours(&found.tags) && group.as_deref() == Some(id)
-            })
-            .collect();
+        let members: Vec<_> = all.iter().filter(|found| self.is_member(found, id)).collect();
         let Some(first) = members.first() else { return Ok(None) };
         let (name, created) = (self.config.prefix.csi_name(id, &first.tags), first.created());
         let mut members =
@@ -257,11 +257,10 @@ impl Cloud {
     pub(super) async fn delete_group(&self, id: &str, members: &[NativeId]) -> Result<()> {
         let _turn = self.turns.take(id).await;
         let all = self.client.snapshots().await?;
+        // What has a name that is too long for an id is none that anybody was told of.
         let there: BTreeMap<NativeId, &model::Snapshot> =
-            all.iter().map(|found| Ok((names::id(&found.name)?, found))).collect::<Result<_>>()?;
-        let group_of = |found: &model::Snapshot| self.config.prefix.group_of(&found.name, &found.tags);
-        let of_group: BTreeMap<_, _> =
-            there.iter().filter(|(_, found)| group_of(found).as_deref() == Some(id)).collect();
+            all.iter().filter_map(|found| Some((names::id(&found.name).ok()?, found))).collect();
+        let of_group: BTreeMap<_, _> = there.iter().filter(|(_, found)| self.is_member(found, id)).collect();
         let others = |text: String| Err(Error::invalid(text).with("group", id));
         if let Some(left) = of_group.keys().find(|member| !members.contains(member)) {
             return others(format!(

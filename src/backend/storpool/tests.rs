@@ -1,6 +1,7 @@
 //! The back end against a simulated cluster, with what goes wrong there.
 
 mod attaches;
+mod confirms;
 mod copies;
 mod devices;
 mod endpoints;

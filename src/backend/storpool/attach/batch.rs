@@ -5,7 +5,8 @@
 //! bad order fails alone. A client that does not answer holds up its own orders, and the others only for a moment.
 //!
 //! The cluster answers when the clients have taken the change over, or their time is up. What it answers then is nowhere
-//! said, so an `ok` that took that long is no proof: which clients have taken it over is asked for.
+//! said, so an `ok` that took that long is no proof: which clients have taken it over is asked for. Neither is one that
+//! comes after a try which failed, for where that one was carried out, the next has nothing to wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,14 +27,29 @@ const MOST: usize = 256;
 const SLOW: Duration = Duration::from_millis(250);
 /// How long a call that is about several clients waits for them. The slow ones are then waited for alone.
 const TOGETHER: Duration = Duration::from_secs(2);
+/// How often it is asked whether clients have taken a change over.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why an order was not carried out.
 #[derive(Clone, Debug)]
 pub(super) enum Undone {
     /// The cluster refused it.
     Refused(Refusal),
+    /// The same, and an earlier try may be carried out all the same, or this one was: that took as long as clients are waited
+    /// for, and what is answered then is nowhere said.
+    Doubtful(Refusal),
     /// It is not known whether it was.
     Failed(Error),
+}
+
+impl Undone {
+    /// What the cluster answered.
+    pub(super) const fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) | Self::Doubtful(refusal) => Some(refusal),
+            Self::Failed(_) => None,
+        }
+    }
 }
 
 /// When an order was carried out, or why it was not.
@@ -166,10 +182,10 @@ impl Collector {
         let (batch, alone) = self.take();
         for part in by_client(alone) {
             let this = Arc::clone(&self);
-            tokio::spawn(async move { this.send(part).await });
+            tokio::spawn(async move { this.send(part, false).await });
         }
         let clients: BTreeSet<u16> = batch.iter().map(|order| order.entry.client).collect();
-        let mut call = self.send(batch);
+        let mut call = self.send(batch, false);
         let slow = tokio::time::timeout(SLOW, &mut call).await.is_err();
         if slow {
             self.lock().slow.extend(&clients);
@@ -182,8 +198,8 @@ impl Collector {
         }
     }
 
-    /// Sends orders in one call, and in several where that is refused.
-    fn send(&self, batch: Vec<Waiting>) -> BoxFuture<'_, ()> {
+    /// Sends orders in one call, and in several where that is refused. In doubt, an earlier call may have carried them out.
+    fn send(&self, batch: Vec<Waiting>, doubt: bool) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if batch.is_empty() {
                 return;
@@ -192,20 +208,23 @@ impl Collector {
                 batch.iter().any(|order| Some(order.entry.client) != batch.first().map(|o| o.entry.client));
             let timeout = if several { TOGETHER.min(self.timeout) } else { self.timeout };
             let entries: Vec<_> = batch.iter().map(|order| order.entry.clone()).collect();
-            match self.reassign(&entries, timeout).await {
+            match self.reassign(&entries, timeout, doubt).await {
                 Outcome::Done => tell(batch, &Ok(Instant::now())),
-                Outcome::Undone(Undone::Refused(refusal)) if batch.len() > 1 => {
-                    let parts = split(batch, &refusal).into_iter().map(|part| self.send(part));
-                    join_all(parts).await;
-                }
-                Outcome::Undone(undone) => tell(batch, &Err(undone)),
+                Outcome::Undone(undone) => match undone.refusal() {
+                    Some(refusal) if batch.len() > 1 => {
+                        let doubt = matches!(undone, Undone::Doubtful(_));
+                        let parts = split(batch, refusal).into_iter().map(|part| self.send(part, doubt));
+                        join_all(parts).await;
+                    }
+                    _ => tell(batch, &Err(undone)),
+                },
                 Outcome::Late(clients) => {
                     let (late, done): (Vec<_>, Vec<_>) =
                         batch.into_iter().partition(|order| clients.contains(&order.entry.client));
                     tell(done, &Ok(Instant::now()));
                     if several {
                         // Each is waited for alone, for as long as it may take.
-                        let parts = by_client(late).into_iter().map(|part| self.send(part));
+                        let parts = by_client(late).into_iter().map(|part| self.send(part, true));
                         join_all(parts).await;
                     } else {
                         tell(late, &Err(Undone::Failed(too_late(timeout))));
@@ -216,36 +235,52 @@ impl Collector {
     }
 
     /// One call. To send it again does no harm: who has a volume gets it once, and who has none loses none.
-    async fn reassign(&self, entries: &[Entry], timeout: Duration) -> Outcome {
+    async fn reassign(&self, entries: &[Entry], timeout: Duration, mut doubt: bool) -> Outcome {
         let mut retry = Retry::default();
         loop {
             let sent = Instant::now();
-            let failure = match self.client.reassign(self.cluster.as_deref(), entries, timeout).await {
-                Ok(generation) if sent.elapsed() >= timeout / 2 => {
-                    return self.confirmed(entries, generation).await;
-                }
+            let answer = self.client.reassign(self.cluster.as_deref(), entries, timeout).await;
+            let late = sent.elapsed() >= timeout / 2;
+            let failure = match answer {
+                // The one that counts is that of the call that was carried out, and nobody told it.
+                Ok(_) if doubt => return self.confirmed(entries, 0, sent + timeout).await,
+                Ok(generation) if late => return self.confirmed(entries, generation, sent + timeout).await,
                 Ok(_) => return Outcome::Done,
                 Err(Failure::Refused(refusal)) if !refusal.transient => {
-                    return Outcome::Undone(Undone::Refused(refusal));
+                    let late = late && !refusal.is_stranger() && !refusal.is_crowded();
+                    return Outcome::Undone(match late || doubt {
+                        true => Undone::Doubtful(refusal),
+                        false => Undone::Refused(refusal),
+                    });
                 }
                 Err(failure) => failure,
             };
+            doubt = true;
             if let Err(error) = retry.again(failure).await {
                 return Outcome::Undone(Undone::Failed(error));
             }
         }
     }
 
-    /// Whether clients have taken over what was answered as done so late that their time may have been up.
-    async fn confirmed(&self, entries: &[Entry], generation: u64) -> Outcome {
-        let clients = match self.client.clients(self.cluster.as_deref()).await {
-            Ok(clients) => clients,
-            Err(error) => return Outcome::Undone(Undone::Failed(error)),
-        };
-        let has = |number: u16| clients.iter().any(|client| client.id == number && client.has(generation));
-        let late: BTreeSet<u16> =
-            entries.iter().map(|entry| entry.client).filter(|number| !has(*number)).collect();
-        if late.is_empty() { Outcome::Done } else { Outcome::Late(late) }
+    /// Whether clients have taken over, until then, what was answered as done and need not be.
+    async fn confirmed(&self, entries: &[Entry], generation: u64, until: Instant) -> Outcome {
+        loop {
+            let clients = match self.client.clients(self.cluster.as_deref()).await {
+                Ok(clients) => clients,
+                Err(error) => return Outcome::Undone(Undone::Failed(error)),
+            };
+            let has =
+                |number: u16| clients.iter().any(|client| client.id == number && client.has(generation));
+            let late: BTreeSet<u16> =
+                entries.iter().map(|entry| entry.client).filter(|number| !has(*number)).collect();
+            if late.is_empty() {
+                return Outcome::Done;
+            }
+            if Instant::now() >= until {
+                return Outcome::Late(late);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
 

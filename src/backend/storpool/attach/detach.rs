@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::batch::Undone;
 use super::crowd::Near;
 use super::export;
-use super::{Job, Look, Since};
+use super::{Job, Look, Since, Way};
 use crate::backend::DetachOrder;
 use crate::backend::storpool::Cloud;
 use crate::backend::storpool::client::{Name, Take};
@@ -15,8 +15,9 @@ use crate::backend::storpool::model::{self, iscsi::INITIATOR};
 use crate::backend::storpool::names;
 use crate::backend::storpool::nodes::{self, Seat};
 use crate::backend::storpool::volumes::new_era;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Outcome, Result};
 use crate::flight::phase;
+use crate::volume::NodeId;
 
 /// How often a volume that is open is asked for: whoever looks at devices holds one for a moment.
 pub(super) const OPEN_TRIES: u32 = 10;
@@ -31,12 +32,8 @@ impl Cloud {
     pub(in super::super) async fn detach(&self, order: &DetachOrder) -> Result<()> {
         let id = order.volume.as_str();
         if let Some(node) = &order.node {
-            // Who is neither a client nor an initiator has nothing.
-            if nodes::client(node).is_none() && nodes::initiator(node).is_none() {
-                return Ok(());
-            }
             self.nodes.learn_initiator(node);
-            if nodes::client(node).is_some() {
+            if nodes::client(node).is_some() && !self.nodes.is_elsewhere(node) {
                 self.nodes.learn(node)?;
             }
         }
@@ -49,13 +46,21 @@ impl Cloud {
             Err(error) => return Err(error),
         };
         let holders = table.iter().filter(|one| volume.is_in(one)).map(model::Attachment::seat);
+        // Also what the node got when it told another number, or another initiator's name.
         let of = |node, holder: &Seat| {
-            self.nodes.is(holder, node) && export::may_be_for(node, &volume, holder.client)
+            (self.nodes.is(holder, node) && export::may_be_for(node, &volume, holder.client))
+                || export::is_for(node, &volume, holder.client)
+                || self.nodes.was(holder, node)
         };
         let holders: Vec<_> =
             holders.filter(|holder| order.node.as_ref().is_none_or(|node| of(node, holder))).collect();
         if holders.is_empty() {
-            return Ok(());
+            return match &order.node {
+                Some(node) if order.fence.is_none() => {
+                    self.let_go(node).await.map_err(|error| error.with("volume", id))
+                }
+                _ => Ok(()),
+            };
         }
         if volume.tags.contains_key(names::ERA) {
             // Before it is detached: what was told of this attachment is never told of a later one.
@@ -71,7 +76,10 @@ impl Cloud {
             }
             let job = Job { id, seat: &seat, node: &node };
             let near = near.take().unwrap_or_else(|| self.attacher.crowd.near());
-            self.take_away(&job, order.fence.is_some(), near).await.map_err(|error| job.told(error))?;
+            // A client that was the node's once may be another node's by now, of which nothing is proved.
+            let proved = order.node.as_ref().is_none_or(|node| self.nodes.is(&seat, node));
+            let force = order.fence.is_some() && proved;
+            self.take_away(&job, force, near).await.map_err(|error| job.told(error))?;
         }
         Ok(())
     }
@@ -85,10 +93,11 @@ impl Cloud {
                 Ok(_) => return Ok(()),
                 Err(undone) => undone,
             };
-            match &undone {
-                Undone::Refused(refusal) if refusal.name == Name::Missing => return Ok(()),
-                Undone::Refused(refusal) if refusal.is_stranger() => return Ok(()),
-                Undone::Refused(refusal) if refusal.is_open() => {
+            let sure = matches!(undone, Undone::Refused(_));
+            match undone.refusal() {
+                Some(refusal) if sure && refusal.name == Name::Missing => return Ok(()),
+                Some(refusal) if refusal.is_stranger() => return Ok(()),
+                Some(refusal) if refusal.is_open() => {
                     tries += 1;
                     if tries >= OPEN_TRIES {
                         let text = format!(
@@ -102,8 +111,63 @@ impl Cloud {
                 }
                 // A client that is proved to be off confirms nothing.
                 _ if force && !self.may_have(job).await => return Ok(()),
-                _ => return Err(self.why(job, undone).await),
+                _ if force => return Err(self.why(job, undone).await),
+                _ => {
+                    let error = self.why(job, undone).await;
+                    let behind = match error.outcome() {
+                        Outcome::Refused => None,
+                        Outcome::Unknown => self.behind(job.seat).await.unwrap_or_default(),
+                    };
+                    return Err(match behind {
+                        // For who asks for a proof.
+                        Some(why) => error.and(why).with_kind(Kind::Busy),
+                        None => error,
+                    });
+                }
             }
+        }
+    }
+
+    /// Whether a node that is not listed with a volume has let go of it: the cluster lists it no more as soon as that is
+    /// ordered, and the client may not have heard of it.
+    ///
+    /// # Errors
+    /// `Busy` where its client is behind; why that cannot be found out.
+    async fn let_go(&self, node: &NodeId) -> Result<()> {
+        // What is exported is withdrawn at once, and a node that gets its volumes so need not run a client.
+        let is_client = nodes::client(node).is_some() && !self.nodes.is_elsewhere(node);
+        if !is_client || !matches!(self.way(node)?, Way::Block) {
+            return Ok(());
+        }
+        let told = |error: Error| error.with("node", node.name());
+        match self.behind(&self.nodes.learn(node)?).await.map_err(told)? {
+            Some(why) => Err(told(Error::busy(why))),
+            None => Ok(()),
+        }
+    }
+
+    /// Why it is not known that a client has let go of all that was taken from it; `None` where it has, or where the cluster
+    /// has no such client. One that is about to hear of it is waited for.
+    async fn behind(&self, seat: &Seat) -> Result<Option<String>> {
+        let (mut tries, mut since) = (0, None);
+        loop {
+            let clients = self.client.clients(seat.cluster.as_deref()).await?;
+            let Some(client) = clients.into_iter().find(|client| client.id == seat.client) else {
+                return Ok(None);
+            };
+            if client.has(0) || client.has(*since.get_or_insert(client.generation)) {
+                return Ok(None);
+            }
+            tries += 1;
+            if client.config_status == "down" || tries >= OPEN_TRIES {
+                return Ok(Some(format!(
+                    "{} has not confirmed that it let go of what was taken from it (its configuration is {:?}), so it may \
+                     still write: start storpool_block there, or prove that the node is off (fencing)",
+                    self.nodes.told(seat),
+                    client.config_status
+                )));
+            }
+            tokio::time::sleep(OPEN_PAUSE).await;
         }
     }
 

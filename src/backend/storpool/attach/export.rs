@@ -4,9 +4,7 @@
 //! it, clients' attachments too. Others may change the same: what is refused because somebody was faster is read again, and
 //! nothing is sent twice blindly.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -16,7 +14,7 @@ use crate::backend::storpool::Cloud;
 use crate::backend::storpool::client::{Command, Export, Failure, Name, Retry};
 use crate::backend::storpool::config::{IscsiSettings, Served};
 use crate::backend::storpool::model::iscsi::{INITIATOR, Iscsi, Target};
-use crate::backend::storpool::model::{Attachment as Held, Volume};
+use crate::backend::storpool::model::{Attachment as Held, Tags, Volume};
 use crate::backend::storpool::names::{EXPORTED, ROOM_NOTE};
 use crate::backend::storpool::nodes::{self, Seat};
 use crate::error::{Error, Kind, Outcome, Result};
@@ -68,6 +66,8 @@ struct Tried {
     retry: Retry,
     /// Whether the export may be this call's own.
     sent: bool,
+    /// Whether the initiator was let in.
+    let_in: bool,
     /// What was refused last, as it is where somebody was faster.
     refused: Option<Error>,
 }
@@ -146,6 +146,11 @@ impl Cloud {
             self.change(&[Command::Initiator(wish.initiator)], tried).await?;
             return Ok(None);
         };
+        // One of which only the first half was made.
+        if seen.iscsi.is_shut_out(wish.initiator) && !std::mem::replace(&mut tried.let_in, true) {
+            self.change(&[Command::Network(wish.initiator)], tried).await?;
+            return Ok(None);
+        }
         let seat = Seat::of_initiator(number);
         let of_volume: Vec<_> = seen.table.iter().filter(|one| seen.volume.is_in(one)).collect();
         let (mine, others): (Vec<_>, Vec<_>) = of_volume.into_iter().partition(|one| one.client == number);
@@ -295,31 +300,26 @@ pub(super) fn may_be_for(node: &NodeId, volume: &Volume, holder: u16) -> bool {
     holder < INITIATOR || volume.tags.get(&key(holder)).is_none_or(|noted| *noted == digest(node))
 }
 
+/// Whether what a holder has was exported for this node, whatever initiator's name it tells by now.
+pub(super) fn is_for(node: &NodeId, volume: &Volume, holder: u16) -> bool {
+    holder >= INITIATOR && volume.tags.get(&key(holder)) == Some(&digest(node))
+}
+
 /// The tags to change before the volume is exported.
 fn notes(wish: &Wish<'_>, seen: &Seen, number: u16) -> Value {
-    let mut tags = BTreeMap::new();
+    let mut tags = Tags::new();
     let has = |of: &str| {
         let exported = |one: &&Held| one.client >= INITIATOR && seen.volume.is_in(one);
         seen.table.iter().filter(exported).any(|one| key(one.client) == of)
     };
     for old in seen.volume.tags.keys().filter(|name| name.starts_with(EXPORTED) && !has(name)) {
-        tags.insert(old.clone(), json!(""));
+        tags.insert(old.clone(), String::new());
     }
     let digest = digest(&wish.order.node);
-    if seen.volume.tags.get(&key(number)) == Some(&digest) {
-        tags.remove(&key(number));
-    } else {
-        tags.insert(key(number), json!(digest));
+    match seen.volume.tags.get(&key(number)) == Some(&digest) {
+        true => drop(tags.remove(&key(number))),
+        false => drop(tags.insert(key(number), digest)),
     }
-    let mut body = uses::to_note(wish.order, &seen.volume, &Seat::of_initiator(number), &seen.table);
-    if tags.is_empty() {
-        return body;
-    }
-    if body.is_null() {
-        return json!({ "tags": tags });
-    }
-    for (name, value) in tags {
-        body["tags"][name] = value;
-    }
-    body
+    // Together, because there is room for all of them or not.
+    uses::to_note(wish.order, &seen.volume, &Seat::of_initiator(number), &seen.table, tags)
 }

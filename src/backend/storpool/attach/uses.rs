@@ -1,8 +1,6 @@
 //! How a volume is used. The cluster knows readers and writers; all else that differs from the plain case, one node that
 //! writes to a file system, is noted in the volume's tags before it is attached.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use crate::backend::AttachOrder;
@@ -56,10 +54,16 @@ fn is_plain(wanted: Use) -> bool {
     !wanted.mode.multi_node() && wanted.writes()
 }
 
-/// The tags to change before the volume is attached by this order; empty: none. What is noted of clients that have it no
-/// more goes.
-pub(super) fn to_note(order: &AttachOrder, volume: &Volume, seat: &Seat, table: &[Attachment]) -> Value {
-    let (wanted, mut tags) = (ordered(order), BTreeMap::new());
+/// The tags to change before the volume is attached by this order, beside these; empty: none. What is noted of clients that
+/// have it no more goes.
+pub(super) fn to_note(
+    order: &AttachOrder,
+    volume: &Volume,
+    seat: &Seat,
+    table: &[Attachment],
+    mut tags: Tags,
+) -> Value {
+    let wanted = ordered(order);
     let has = |of: &str| table.iter().any(|one| volume.is_in(one) && key(&one.seat()) == of);
     for old in volume.tags.keys().filter(|name| name.starts_with(USE) && !has(name)) {
         tags.insert(old.clone(), String::new());

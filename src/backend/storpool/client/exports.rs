@@ -11,6 +11,8 @@ use crate::error::Result;
 pub enum Command<'a> {
     /// Makes an initiator known, which may then log in from everywhere, and without a password.
     Initiator(&'a str),
+    /// Lets an initiator log in from everywhere.
+    Network(&'a str),
     /// Makes a target for a volume.
     Target(&'a str),
     /// Deletes the target of a volume.
@@ -41,10 +43,13 @@ impl Export<'_> {
 impl Command<'_> {
     fn to_json(&self) -> Vec<Value> {
         match self {
-            Self::Initiator(name) => vec![
-                json!({"createInitiator": {"name": name, "username": "", "secret": ""}}),
-                json!({"initiatorAddNetwork": {"initiator": name, "net": "0.0.0.0/0"}}),
-            ],
+            Self::Initiator(name) => {
+                let create = json!({"createInitiator": {"name": name, "username": "", "secret": ""}});
+                [vec![create], Self::Network(name).to_json()].concat()
+            }
+            Self::Network(name) => {
+                vec![json!({"initiatorAddNetwork": {"initiator": name, "net": "0.0.0.0/0"}})]
+            }
             Self::Target(volume) => vec![json!({"createTarget": {"volumeName": volume}})],
             Self::DeleteTarget(volume) => vec![json!({"deleteTarget": {"volumeName": volume}})],
             Self::Export(export) => vec![json!({"export": export.to_json()})],
@@ -54,12 +59,13 @@ impl Command<'_> {
 }
 
 impl Client {
-    /// What is exported.
+    /// What is exported. The answer has the passwords (CHAP) of all initiators.
     ///
     /// # Errors
     /// Why the cluster does not tell.
     pub async fn iscsi(&self) -> Result<Iscsi> {
-        self.read::<Answer>(Call::get("iscsi_config", &["iSCSIConfig"])).await.map(|answer| answer.iscsi)
+        let call = Call::get("iscsi_config", &["iSCSIConfig"]).confidential();
+        self.read::<Answer>(call).await.map(|answer| answer.iscsi)
     }
 
     /// Changes what is exported: all of it or nothing.
@@ -68,7 +74,8 @@ impl Client {
     /// Why it is not changed, or that this is not known.
     pub async fn change_iscsi(&self, commands: &[Command<'_>]) -> Result<(), Failure> {
         let commands: Vec<_> = commands.iter().flat_map(Command::to_json).collect();
-        self.done(Call::post("change_iscsi", &["iSCSIConfig"], json!({ "commands": commands }))).await
+        let call = Call::post("change_iscsi", &["iSCSIConfig"], json!({ "commands": commands }));
+        self.done(call.confidential()).await
     }
 
     /// Who is logged in.

@@ -67,8 +67,13 @@ impl Refusal {
         Self { name: Name::parse(error.name), text, transient: error.transient, operation: "", status: 0 }
     }
 
-    pub(super) const fn unauthorized(text: String) -> Self {
-        Self { name: Name::Unauthorized, text, transient: false, operation: "", status: 0 }
+    /// The same of a token that is refused, whatever the error's name.
+    pub(super) fn unauthorized(mut self) -> Self {
+        (self.name, self.transient) = (Name::Unauthorized, false);
+        if self.text.is_empty() {
+            "the token is refused".clone_into(&mut self.text);
+        }
+        self
     }
 
     pub(super) const fn of(mut self, operation: &'static str, status: u16) -> Self {
@@ -76,9 +81,9 @@ impl Refusal {
         self
     }
 
-    /// Whether its name says nothing of what is wrong.
+    /// Whether its name does not say whether it is about the call, or about a cluster that does not run.
     pub(super) const fn is_odd(&self) -> bool {
-        matches!(self.name, Name::Other(_)) && !self.transient
+        matches!(self.name, Name::Other(_) | Name::Precondition) && !self.transient
     }
 
     /// The same of a cluster that does not run.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Attachment, Rights, or_default};
 use crate::error::{Error, Result};
@@ -37,6 +38,9 @@ pub struct Iscsi {
 #[derive(Clone, Debug, Deserialize)]
 struct Initiator {
     name: String,
+    /// From where it may log in; `None`: the cluster does not say.
+    #[serde(default)]
+    nets: Option<Vec<Value>>,
     #[serde(default, deserialize_with = "or_default")]
     exports: Vec<Export>,
 }
@@ -139,6 +143,13 @@ impl Iscsi {
         self.targets.values().find(|target| target.volume == volume)
     }
 
+    /// Whether an initiator is there and may log in from nowhere.
+    #[must_use]
+    pub fn is_shut_out(&self, initiator: &str) -> bool {
+        let no_net = |one: &Initiator| one.nets.as_ref().is_some_and(Vec::is_empty);
+        self.initiators.values().any(|one| one.name == initiator && no_net(one))
+    }
+
     /// The portal groups in which an initiator has a target.
     #[must_use]
     pub fn groups_of(&self, initiator: &str, target: &str) -> Vec<&str> {
@@ -223,6 +234,9 @@ mod tests {
         let error = iscsi.group("gp").unwrap_err().to_string();
         assert!(error.contains("there are pg"), "{error}");
         assert!(!format!("{iscsi:?}").contains("secret"));
+        assert!(
+            iscsi.is_shut_out("iqn.x:a") && !iscsi.is_shut_out("iqn.x:c") && !iscsi.is_shut_out("iqn.x:d")
+        );
     }
 
     #[test]

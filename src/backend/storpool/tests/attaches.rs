@@ -330,3 +330,21 @@ async fn nodes_and_volumes_that_are_not_there_are_told() {
     let (kind, outcome, text) = told(world.attach(&volume, 1).await);
     assert_eq!((kind, outcome), (Kind::ResourceExhausted, Outcome::Refused), "{text}");
 }
+
+#[tokio::test]
+async fn what_a_node_got_under_another_number_is_taken_away() {
+    let world = world().await;
+    let volume = world.create("v").await.unwrap().id;
+    world.attach(&volume, 1).await.unwrap();
+    let renumbered = |fence| {
+        let node = Some("node-1;storpool=d.n.4".parse().unwrap());
+        DetachOrder { volume: volume.clone(), node, fence }
+    };
+    // The number may be another node's by now: what is proved of this one says nothing of that.
+    world.sim.cluster().set_open("csi--v", 1, 1).unwrap();
+    let proof = Some(crate::backend::FencingProof::OutOfService);
+    assert_eq!(told(world.backend.detach(&renumbered(proof)).await).0, Kind::Busy);
+    world.sim.cluster().set_open("csi--v", 1, 0).unwrap();
+    world.backend.detach(&renumbered(None)).await.unwrap();
+    assert!(world.holders().is_empty() && world.sim.cluster().ledger.cut_off.is_empty());
+}

@@ -165,3 +165,17 @@ async fn a_snapshot_of_another_that_has_the_name_is_left_alone() {
     assert_eq!((kind, outcome), (Kind::AlreadyExists, Outcome::Refused), "{text}");
     assert_eq!(state(&world, "csi--c"), (None, vec!["csi--aside--c".to_owned()]));
 }
+
+/// What it went by cannot be deleted: that says nothing of the copy, which is there.
+#[tokio::test]
+async fn a_copy_that_was_made_is_not_refused() {
+    let world = world().await;
+    let source = world.create("v").await.unwrap().id;
+    let wanted = copy("c", &source, "hybrid");
+    world.wrong("/SnapshotDelete/{id}", 1, refuse(500, "preconditionViolation", "not now", false));
+    let (_, outcome, text) = told(world.backend.create(&wanted).await);
+    assert_eq!(outcome, Outcome::Unknown, "{text}");
+    assert!(text.contains("not now") && world.volumes().contains(&"csi--c".to_owned()), "{text}");
+    world.backend.create(&wanted).await.unwrap();
+    nothing_left(&world);
+}

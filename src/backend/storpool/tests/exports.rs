@@ -396,3 +396,100 @@ async fn a_volume_goes_to_a_node_and_back() {
     world.backend.delete(&volume).await.unwrap();
     assert!(machine.sessions() == 0 && world.volumes().is_empty() && exported(&world).is_empty());
 }
+
+/// A node keeps its name, and tells another initiator, or none and a client.
+#[tokio::test]
+async fn what_a_node_got_under_another_initiators_name_is_withdrawn() {
+    let world = world().await;
+    let later =
+        [format!("alpha;iscsi={}", initiator("new")), "alpha;storpool=d.n.1".to_owned(), "alpha".to_owned()];
+    for (number, later) in later.into_iter().enumerate() {
+        let volume = world.create(&format!("v{number}")).await.unwrap().id;
+        export(&world, &volume, "alpha").await.unwrap();
+        let order = |name: &str| DetachOrder {
+            volume: volume.clone(),
+            node: Some(name.parse().unwrap()),
+            fence: None,
+        };
+        let other = other_process(&world).await;
+        other.detach(&order(&later.replace("alpha", "beta"))).await.unwrap();
+        assert_eq!(exported(&world)[volume.as_str()], ["alpha"], "another node takes nothing from it");
+        other.detach(&order(&later)).await.unwrap();
+        assert!(exported(&world).is_empty(), "{later}");
+        world.attach(&volume, 2).await.unwrap();
+        world.detach(&volume, 2).await.unwrap();
+        world.backend.delete(&volume).await.unwrap();
+    }
+}
+
+/// The vendor tells 200 bytes for a name and its tags.
+#[tokio::test]
+async fn what_is_noted_for_people_gives_way_to_the_note_of_an_export() {
+    let world = world().await;
+    world.sim.cluster().config.room = Some(200);
+    let tags = || world.sim.cluster().get("csi--v", storpoolsim::state::Kind::Volume).unwrap().tags.clone();
+    let length = || 6 + tags().iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    let owner = |length: usize| crate::volume::Owner {
+        claim: Some("c".repeat(length)),
+        namespace: None,
+        volume: None,
+    };
+    world
+        .backend
+        .create(&crate::backend::VolumeOrder { owner: owner(1), ..super::world::order("v") })
+        .await
+        .unwrap();
+    // As much as a new volume may have, which leaves ten bytes.
+    let claim = 1 + 190 - length();
+    let id = "csi--v".parse().unwrap();
+    world.backend.delete(&id).await.unwrap();
+    let full = crate::backend::VolumeOrder { owner: owner(claim), ..super::world::order("v") };
+    let volume = world.backend.create(&full).await.unwrap().id;
+    assert_eq!(length(), 190, "{:?}", tags());
+    export(&world, &volume, "alpha").await.unwrap();
+    assert!(
+        !tags().contains_key("fl-pvc") && tags().keys().any(|key| key.starts_with("fl-on")),
+        "{:?}",
+        tags()
+    );
+}
+
+/// The cluster tells the passwords of all initiators to whoever asks what is exported.
+#[tokio::test]
+async fn passwords_of_other_initiators_are_in_no_message() {
+    let secret = "geheim4242";
+    let other = vec![("name", "iqn.a:b"), ("username", secret), ("secret", secret)];
+    for fault in [Fault::Truncate, Fault::Garble, Fault::ContentType("text/html".to_owned())] {
+        let world = world().await;
+        run(&world, &[("setBaseName", vec![("name", "iqn.x:b")]), ("createInitiator", other.clone())]);
+        let volume = world.create("v").await.unwrap().id;
+        world.sim.order(storpoolsim::Rule::once("", "/iSCSIConfig", fault.clone()).times(99));
+        let error = export(&world, &volume, "alpha").await.unwrap_err();
+        let text = format!("{error} {error:?} {}", error.chain());
+        assert!(text.contains("iscsi_config") && !text.contains(secret), "{fault:?}: {text}");
+    }
+}
+
+/// An initiator is made in two steps, and the second may never have been taken.
+#[tokio::test]
+async fn an_initiator_that_may_log_in_from_nowhere_is_let_in() {
+    let world = world().await;
+    let make = |name: &'static str| {
+        let initiator = initiator(name);
+        run(
+            &world,
+            &[("createInitiator", vec![("name", initiator.as_str()), ("username", ""), ("secret", "")])],
+        );
+    };
+    ["alpha", "beta"].into_iter().for_each(make);
+    let own = ("initiatorAddNetwork", vec![("initiator", "iqn.2026-01.example:beta"), ("net", "10.0.0.0/8")]);
+    run(&world, &[own]);
+    for name in ["alpha", "beta", "gamma"] {
+        let volume = world.create(name).await.unwrap().id;
+        export(&world, &volume, name).await.unwrap();
+        export(&world, &volume, name).await.unwrap();
+    }
+    let cluster = world.sim.cluster();
+    let nets: Vec<_> = cluster.iscsi().initiators.values().map(|one| one.nets.clone()).collect();
+    assert_eq!(nets, [["0.0.0.0/0"], ["10.0.0.0/8"], ["0.0.0.0/0"]]);
+}

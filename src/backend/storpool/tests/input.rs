@@ -151,10 +151,14 @@ async fn names_and_tags_of_kubernetes_fit_into_the_room_that_the_vendor_tells() 
 async fn a_cluster_that_does_not_work_is_told_and_nothing_is_final() {
     let world = world().await;
     let volume = world.create("v").await.unwrap();
-    for (status, shown) in
-        [(Status::Waiting, "the cluster is waiting"), (Status::Down, "does not tell its state")]
-    {
+    let (waiting, down) = ("the cluster is waiting", "does not tell its state");
+    for (status, idle, shown) in [
+        (Status::Waiting, "notOperational", waiting),
+        (Status::Waiting, "preconditionViolation", waiting),
+        (Status::Down, "notOperational", down),
+    ] {
         world.sim.cluster().config.status = status;
+        world.sim.cluster().config.idle = idle;
         let results = [
             world.create("w").await.map(drop),
             world.attach(&volume.id, 1).await.map(drop),
@@ -202,4 +206,47 @@ async fn an_api_is_reached_in_the_way_that_it_speaks() {
     let secure = other.config.endpoints[0].replace("http:", "https:");
     let text = refused(&StorpoolConfig { endpoints: vec![secure], ..other.config.clone() }).await;
     assert!(text.contains("write http instead of https"), "{text}");
+}
+
+/// Others may use the same prefix, and names of any length.
+#[tokio::test]
+async fn a_group_of_another_cluster_is_not_deleted_and_other_snapshots_do_not_matter() {
+    let world = world().await;
+    let volume = world.create("v").await.unwrap().id;
+    let cut = |name: &str, tags: &[(&str, &str)]| {
+        let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let (volume, name) = (volume.to_string(), Some(name.to_owned()));
+        world
+            .sim
+            .cluster()
+            .cut(vec![storpoolsim::state::Cutting { volume, name, tags, ..Default::default() }])
+            .unwrap();
+    };
+    let there = |name: &str| world.sim.cluster().get(name, storpoolsim::state::Kind::Snapshot).is_ok();
+    let long = "x".repeat(150);
+    cut(&long, &[]);
+    cut("csi--snap--g.0", &[("fl-cluster", "other"), ("fl-group", "0")]);
+    world.backend.delete_group(&id("csi--group--g"), &[]).await.unwrap();
+    let member = [id("csi--snap--g.0")];
+    let (kind, _, text) = told(world.backend.delete_group(&id("csi--group--g"), &member).await);
+    assert_eq!(kind, Kind::InvalidArgument, "{text}");
+    assert!(there("csi--snap--g.0"), "it is another cluster's");
+    let volumes = vec![volume.clone()];
+    let order = crate::backend::GroupOrder { name: "h".into(), volumes, parameters: Parameters::default() };
+    let group = world.backend.create_group(&order).await.unwrap();
+    world.backend.delete_group(&group.id, &[group.members[0].id.clone()]).await.unwrap();
+    assert!(!there(group.members[0].id.as_str()) && there(&long));
+}
+
+/// Which name the error has is nowhere said.
+#[tokio::test]
+async fn a_status_of_401_says_that_the_token_is_refused() {
+    for name in ["denied", "invalidParam", ""] {
+        let world = world().await;
+        world.sim.cluster().config.unauthorized = (401, name);
+        world.sim.cluster().config.token = "42".to_owned();
+        let (kind, outcome, text) = told(world.create("v").await);
+        assert_eq!((kind, outcome), (Kind::Unauthenticated, Outcome::Unknown), "{name}: {text}");
+        assert!(text.contains("tokenFile"), "{text}");
+    }
 }

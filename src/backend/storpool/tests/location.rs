@@ -241,3 +241,29 @@ async fn each_cluster_gets_its_orders_in_few_calls() {
     assert_eq!((here.len(), there.len()), (30, 30));
     assert!(world.count("/VolumesReassignWait") <= 12, "{:?}", world.sim.counts());
 }
+
+/// What a back end cannot have attached need not be detached, and does not hold up the node's end.
+#[tokio::test]
+async fn a_node_of_a_cluster_that_is_not_reached_has_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::new(|config| {
+        let rest = config.endpoints.remove(0).replace("http://", "");
+        let (host, port) = rest.split_once(':').unwrap();
+        config.conf_file = directory.path().join("storpool.conf");
+        let conf = format!("SP_API_HTTP_HOST={host}\nSP_API_HTTP_PORT={port}\nSP_CLUSTER_ID={HERE}\n");
+        std::fs::write(&config.conf_file, conf).unwrap();
+    })
+    .await;
+    let volume = world.create("v").await.unwrap().id;
+    give(&world, &volume, node(HERE, 1)).await.unwrap();
+    let (kind, outcome, text) = told(give(&world, &volume, node(THERE, 1)).await);
+    assert_eq!((kind, outcome), (Kind::FailedPrecondition, Outcome::Refused), "{text}");
+    assert!(text.contains("multiCluster"), "{text}");
+    take(&world, &volume, node(THERE, 1)).await.unwrap();
+    assert_eq!(world.holders()["csi--v"], [1], "the same number here is another node");
+    // Which client that is in a location cannot be told.
+    let world = location().await;
+    let volume = world.create("v").await.unwrap().id;
+    let (kind, _, text) = told(take(&world, &volume, "alpha;storpool=1".parse().unwrap()).await);
+    assert_eq!(kind, Kind::FailedPrecondition, "{text}");
+}
