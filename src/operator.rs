@@ -4,6 +4,7 @@
 //! It calls the controller's own use cases, in a process of its own beside the one that serves. Both may work on the same
 //! volume: every back end keeps its promises whoever else calls the cloud.
 
+mod claims;
 mod facts;
 mod progress;
 mod reconcile;
@@ -17,7 +18,7 @@ mod volume;
 use std::sync::Arc;
 
 pub use progress::Progress;
-pub use records::{Claim, Hold, Records};
+pub use records::{Claim, Hold, InUse, Records};
 pub use report::Report;
 
 use crate::backend::Page;

@@ -1,5 +1,6 @@
 mod events;
 mod mock;
+mod records;
 mod transport;
 
 use std::time::{Duration, Instant};
