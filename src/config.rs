@@ -101,6 +101,8 @@ pub struct Pod {
 pub struct KubernetesConfig {
     /// Whether it must.
     pub required: bool,
+    /// Whether the operator says that it must not: that there is no cluster.
+    pub refused: bool,
     /// How it can; `None`: not at all, or it is not meant to.
     pub access: Option<KubernetesAccess>,
     /// The pod that this process is in, where it was told.

@@ -83,7 +83,10 @@ backends:
         credentials: PathBuf::from("/etc/api"),
         named: true,
     };
-    assert_eq!(config.kubernetes, KubernetesConfig { required: true, access: Some(access), pod: None });
+    assert_eq!(
+        config.kubernetes,
+        KubernetesConfig { required: true, refused: false, access: Some(access), pod: None }
+    );
     let topology =
         |key: &str, value: &str| Topology([(key.to_owned(), value.to_owned())].into_iter().collect());
     let node = NodeConfig {
@@ -289,7 +292,9 @@ fn the_kubernetes_api_is_asked_where_there_is_one_unless_the_file_says_otherwise
         let environment = Fake(pod.into_iter().take(variables).collect());
         let text = format!("{SMALLEST}kubernetes: {{{keys}}}");
         let config = parse("f.yaml", text.as_bytes(), &Overrides::default(), &environment).unwrap();
-        assert_eq!(config.kubernetes, KubernetesConfig { required, access, pod: None }, "{keys} {variables}");
+        let refused = keys.contains("enabled: false");
+        let wanted = KubernetesConfig { required, refused, access, pod: None };
+        assert_eq!(config.kubernetes, wanted, "{keys} {variables}");
     }
     let told = [("POD_NAMESPACE", "storage"), ("POD_NAME", "fairlead-0"), ("POD_UID", "u-1")];
     for (count, wanted) in [(3, true), (2, false)] {

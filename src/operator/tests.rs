@@ -223,7 +223,12 @@ async fn a_claimed_volume_is_not_removed() {
     let error = operator(&controller, &[world]).run(order.clone()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::FailedPrecondition);
     assert!(error.to_string().contains("PersistentVolume pv-one (claimed by default/one)"), "{error}");
-    let free = operator(&controller, &[]);
+    // Nobody can tell.
+    let error = operator(&controller, &[]).run(order.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::FailedPrecondition);
+    assert!(error.to_string().contains("set \"kubernetes.enabled\" to false"), "{error}");
+    controller.get(&id).await.unwrap();
+    let free = operator(&controller, &[]).alone(true);
     assert_eq!(free.run(order.clone()).await.unwrap().json, json!({"removed": "here/one"}));
     assert!(free.run(order).await.unwrap_err().is_not_found());
 }

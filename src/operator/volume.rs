@@ -83,28 +83,44 @@ impl Operator {
     /// Not one that Kubernetes has a use for: its claim would lose its data and never know.
     pub(super) async fn remove_volume(&self, id: &str) -> Result<Report> {
         let id = self.controller.volume_id(id)?;
-        if let Some(records) = &self.records {
-            if let Some(claim) = self.claims().await?.of(&id).first() {
-                let driver =
-                    claim.driver.as_ref().map_or_else(String::new, |name| format!(" of the driver {name}"));
-                let by = claim.claim.as_ref().map_or_else(String::new, |by| format!(" (claimed by {by})"));
-                return Err(Error::precondition(format!(
-                    "PersistentVolume {}{driver}{by} has this volume as {:?}: delete the claim or the PersistentVolume \
-                     instead",
-                    claim.persistent_volume, claim.handle
-                ))
-                .with("volume", &id));
-            }
-            if self.progress.during("list Nodes", records.in_use()).await?.has(&id) {
-                let text = "a Node has it in use or attached, as its status says: see kubectl get nodes --output yaml";
-                return Err(Error::precondition(text).with("volume", &id));
-            }
-        }
+        self.check_unused(&id).await?;
         // Whoever mistyped an id wants to know.
         self.find(&id).await?;
         let deleted = self.progress.during(format!("remove volume {id}"), self.controller.delete(&id)).await;
         deleted.map_err(|error| error.with("volume", &id))?;
         Report::new(&serde_json::json!({"removed": id.to_string()}), format!("{id} is gone\n"))
+    }
+
+    /// Refuses where the cluster has a use for the volume, or nobody can tell.
+    async fn check_unused(&self, id: &VolumeId) -> Result<()> {
+        let refused = |text: String| Err(Error::precondition(text).with("volume", id));
+        let Some(records) = &self.records else {
+            return match self.alone {
+                true => Ok(()),
+                false => refused(
+                    "no Kubernetes API is configured here, so nobody can tell whether a PersistentVolume has it: run this in \
+                     the controller's pod, or set \"kubernetes.server\"; where no Kubernetes uses these volumes, set \
+                     \"kubernetes.enabled\" to false"
+                        .to_owned(),
+                ),
+            };
+        };
+        if let Some(claim) = self.claims().await?.of(id).first() {
+            let driver =
+                claim.driver.as_ref().map_or_else(String::new, |name| format!(" of the driver {name}"));
+            let by = claim.claim.as_ref().map_or_else(String::new, |by| format!(" (claimed by {by})"));
+            return refused(format!(
+                "PersistentVolume {}{driver}{by} has this volume as {:?}: delete the claim or the PersistentVolume instead",
+                claim.persistent_volume, claim.handle
+            ));
+        }
+        match self.progress.during("list Nodes", records.in_use()).await?.has(id) {
+            true => refused(
+                "a Node has it in use or attached, as its status says: see kubectl get nodes --output yaml"
+                    .to_owned(),
+            ),
+            false => Ok(()),
+        }
     }
 
     pub(super) async fn find(&self, id: &VolumeId) -> Result<Found<Volume>> {
