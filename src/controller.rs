@@ -80,6 +80,12 @@ impl Controller {
         self.backends.volume_id(text)
     }
 
+    /// Whether there is a back end of this name. Where there is none, an object's absence says nothing.
+    #[must_use]
+    pub fn is_configured(&self, backend: &BackendName) -> bool {
+        self.backends.get(backend).is_ok()
+    }
+
     /// What is under way.
     #[must_use]
     pub fn flights(&self) -> Vec<FlightStatus> {

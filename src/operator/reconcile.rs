@@ -25,6 +25,8 @@ enum Kind {
     Unclaimed,
     /// A PersistentVolume whose volume is gone.
     Missing,
+    /// A PersistentVolume of a back end that is not configured here: nobody can tell whether its volume is there.
+    NotConfigured,
     /// Attached in the cloud, and Kubernetes has no VolumeAttachment.
     Unrecorded,
     /// Kubernetes believes it attached, and the cloud has it not.
@@ -137,6 +139,16 @@ impl Operator {
         let listed: BTreeSet<_> = volumes.iter().map(facts::id).collect();
         let wanted = |id: &VolumeId| backend.is_none_or(|backend| *backend == id.backend);
         for (id, claims) in cluster.claims.ours().filter(|(id, _)| wanted(id) && !listed.contains(id)) {
+            if !self.controller.is_configured(&id.backend) {
+                for claim in claims {
+                    let text = format!(
+                        "PersistentVolume {} is of the back end {}, which is not configured here: its volume was not looked for",
+                        claim.persistent_volume, id.backend
+                    );
+                    findings.push(Finding::new(Kind::NotConfigured, id, None, text));
+                }
+                continue;
+            }
             match self.controller.get(id).await {
                 // One that is not ours by its marks is never listed, and may be used all the same.
                 Ok(item) => judge(&Found { backend: id.backend.clone(), item }, cluster, findings),

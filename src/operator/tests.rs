@@ -160,7 +160,8 @@ async fn each_difference_is_told() {
     let detached = volume(&controller, "detached", None).await;
     let gone: VolumeId = "here/gone".parse().unwrap();
     let mut world = world();
-    world.claims = vec![claim(&unrecorded), claim(&detached), claim(&gone)];
+    let elsewhere: VolumeId = "former/kept".parse().unwrap();
+    world.claims = vec![claim(&unrecorded), claim(&detached), claim(&gone), claim(&elsewhere)];
     world.holds = vec![hold(&detached, "n2")];
     world.uses("n2", &detached);
     let report = operator(&controller, &[world]).run(MEND).await.unwrap();
@@ -170,6 +171,7 @@ async fn each_difference_is_told() {
         ("inUseUnattached", &detached),
         ("missing", &gone),
         ("notAttached", &detached),
+        ("notConfigured", &elsewhere),
         ("unclaimed", &left),
         ("unrecorded", &unrecorded),
     ];
