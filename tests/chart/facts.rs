@@ -265,6 +265,15 @@ fn words(text: &str) -> impl Iterator<Item = String> + use<> {
     words.into_iter()
 }
 
+/// A pod is not ready while one cloud is down: that must not keep nodes from being drained.
+pub fn drains(tools: &Tools) -> Result<(), Failed> {
+    let objects = parse(&tools.render(EVERYTHING, &[])?);
+    let budgets = of_kind(&objects, "PodDisruptionBudget");
+    assert!(!budgets.is_empty(), "there are budgets");
+    let kept = |budget: &&&Value| text(budget, "/spec/unhealthyPodEvictionPolicy") != "AlwaysAllow";
+    verdict(budgets.iter().filter(kept).map(|budget| name(budget)).collect())
+}
+
 /// What the driver says of a configuration, or its faults.
 pub fn judged(config: &str) -> Result<String, String> {
     let directory = tempfile::tempdir().unwrap();
