@@ -38,7 +38,7 @@ use helm::Tools;
 /// A check of the chart.
 type Check = fn(&Tools) -> Result<(), Failed>;
 
-const CHECKS: [(&str, Check); 18] = [
+const CHECKS: [(&str, Check); 19] = [
     ("helm_lint_has_nothing_to_say", helm::lint),
     ("both_helms_render_what_is_recorded", files::golden),
     ("manifests_are_up_to_date", files::manifests),
@@ -53,6 +53,7 @@ const CHECKS: [(&str, Check); 18] = [
     ("containers_ask_for_little_and_have_no_cpu_limit", facts::resources),
     ("a_new_log_level_restarts_nothing_and_all_else_does", facts::checksum),
     ("alerts_and_dashboard_use_metrics_that_there_are", facts::metrics),
+    ("older_kubernetes_gets_no_unknown_field", facts::versions),
     ("a_cloud_that_is_down_keeps_no_node_from_being_drained", facts::drains),
     ("the_driver_takes_the_configuration", facts::configuration),
     ("sidecars_are_those_that_find_something_to_do", offers::sidecars),

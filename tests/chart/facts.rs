@@ -265,6 +265,19 @@ fn words(text: &str) -> impl Iterator<Item = String> + use<> {
     words.into_iter()
 }
 
+/// What an API server does not know is not sent to it.
+pub fn versions(tools: &Tools) -> Result<(), Failed> {
+    for (version, known) in [("1.30.0", false), ("1.32.9", false), ("1.33.0", true), ("v1.34.1-eks-1", true)]
+    {
+        let objects = parse(&tools.render(MINIMAL, &["--kube-version", version])?);
+        let driver = of_kind(&objects, "CSIDriver")[0];
+        if driver["spec"].get("nodeAllocatableUpdatePeriodSeconds").is_some() != known {
+            return Err(format!("Kubernetes {version}: {}", driver["spec"]).into());
+        }
+    }
+    Ok(())
+}
+
 /// A pod is not ready while one cloud is down: that must not keep nodes from being drained.
 pub fn drains(tools: &Tools) -> Result<(), Failed> {
     let objects = parse(&tools.render(EVERYTHING, &[])?);
