@@ -103,6 +103,9 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
     let config = settings.config.clone();
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
+    for doubt in config.doubts().iter().filter(|_| role.controller()) {
+        tracing::warn!("{doubt}");
+    }
     let kubelet = config.kubelet_dir.as_deref().filter(|_| role.node());
     if let Some(kubelet) = kubelet {
         kubelet::check(kubelet)?;

@@ -176,7 +176,10 @@ fn serve(role: Role, args: ServeArgs) -> ExitCode {
 fn check(args: ServeArgs) -> ExitCode {
     let (file, overrides) = args.split();
     match config::load(&file, &overrides, &ProcessEnvironment) {
-        Ok(config) => print(&summary(&config)),
+        Ok(config) => {
+            complain(&config.doubts().iter().map(|doubt| format!("doubtful: {doubt}\n")).collect::<String>());
+            print(&summary(&config))
+        }
         Err(faults) => bad_config(&faults),
     }
 }

@@ -5,6 +5,7 @@
 //! alone. Secrets are never in the file itself: a setting that needs one names a file.
 
 mod schema;
+mod twins;
 mod values;
 
 #[cfg(test)]
@@ -100,6 +101,8 @@ pub struct Pod {
 pub struct KubernetesConfig {
     /// Whether it must.
     pub required: bool,
+    /// Whether the operator says that it must not: that there is no cluster.
+    pub refused: bool,
     /// How it can; `None`: not at all, or it is not meant to.
     pub access: Option<KubernetesAccess>,
     /// The pod that this process is in, where it was told.
@@ -132,6 +135,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// What may be wrong with it, and cannot be told from it alone. Each is a text for an operator.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        twins::doubts(&self.backends)
+    }
+
     /// The settings, apart from the log level, in which `other` differs: by the keys of the file.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {

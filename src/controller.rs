@@ -80,6 +80,19 @@ impl Controller {
         self.backends.volume_id(text)
     }
 
+    /// Whether every volume that a caller knows by an id is in the listings, under that id. Not where volumes of another
+    /// driver are taken over: they bear none of our marks, and their ids are bare.
+    #[must_use]
+    pub fn lists_all(&self) -> bool {
+        !self.backends.take_over()
+    }
+
+    /// Whether there is a back end of this name. Where there is none, an object's absence says nothing.
+    #[must_use]
+    pub fn is_configured(&self, backend: &BackendName) -> bool {
+        self.backends.get(backend).is_ok()
+    }
+
     /// What is under way.
     #[must_use]
     pub fn flights(&self) -> Vec<FlightStatus> {

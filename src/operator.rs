@@ -4,6 +4,7 @@
 //! It calls the controller's own use cases, in a process of its own beside the one that serves. Both may work on the same
 //! volume: every back end keeps its promises whoever else calls the cloud.
 
+mod claims;
 mod facts;
 mod progress;
 mod reconcile;
@@ -17,7 +18,7 @@ mod volume;
 use std::sync::Arc;
 
 pub use progress::Progress;
-pub use records::{Claim, Hold, Records};
+pub use records::{Claim, Hold, InUse, Records};
 pub use report::Report;
 
 use crate::backend::Page;
@@ -71,6 +72,7 @@ pub struct NewVolume {
 pub struct Operator {
     controller: Arc<Controller>,
     records: Option<Arc<dyn Records>>,
+    alone: bool,
     progress: Progress,
 }
 
@@ -78,7 +80,14 @@ impl Operator {
     /// Works through this controller, and asks these records where there are any. Does no I/O.
     #[must_use]
     pub fn new(controller: Arc<Controller>, records: Option<Arc<dyn Records>>, progress: Progress) -> Self {
-        Self { controller, records, progress }
+        Self { controller, records, alone: false, progress }
+    }
+
+    /// The same, where it has been said that no cluster has a use for these volumes. Without records and without this, what
+    /// a cluster may have a use for is not deleted.
+    #[must_use]
+    pub fn alone(self, alone: bool) -> Self {
+        Self { alone, ..self }
     }
 
     /// Carries an order out.

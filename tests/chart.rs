@@ -9,6 +9,8 @@
 )]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code")]
 
+#[path = "chart/alerts.rs"]
+mod alerts;
 #[path = "chart/documents.rs"]
 mod documents;
 #[path = "chart/facts.rs"]
@@ -38,7 +40,7 @@ use helm::Tools;
 /// A check of the chart.
 type Check = fn(&Tools) -> Result<(), Failed>;
 
-const CHECKS: [(&str, Check); 17] = [
+const CHECKS: [(&str, Check); 20] = [
     ("helm_lint_has_nothing_to_say", helm::lint),
     ("both_helms_render_what_is_recorded", files::golden),
     ("manifests_are_up_to_date", files::manifests),
@@ -52,7 +54,10 @@ const CHECKS: [(&str, Check); 17] = [
     ("the_controller_is_confined", facts::controller),
     ("containers_ask_for_little_and_have_no_cpu_limit", facts::resources),
     ("a_new_log_level_restarts_nothing_and_all_else_does", facts::checksum),
-    ("alerts_and_dashboard_use_metrics_that_there_are", facts::metrics),
+    ("alerts_and_dashboard_use_metrics_that_there_are", alerts::metrics),
+    ("what_hangs_or_is_gone_raises_an_alert", alerts::all),
+    ("older_kubernetes_gets_no_unknown_field", facts::versions),
+    ("a_cloud_that_is_down_keeps_no_node_from_being_drained", facts::drains),
     ("the_driver_takes_the_configuration", facts::configuration),
     ("sidecars_are_those_that_find_something_to_do", offers::sidecars),
     ("the_next_step_is_told", facts::notes),

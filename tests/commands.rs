@@ -19,13 +19,21 @@ impl Place {
         let (root, config) = (directory.path().display(), directory.path().join("c.yaml"));
         let backend = |name: &str| format!("  {name}: {{kind: file, directory: {root}/{name}}}\n");
         let text = format!(
-            "endpoint: unix://{root}/s\nlog: {{level: debug}}\nbackends:\n{}{}",
+            "endpoint: unix://{root}/s\nlog: {{level: debug}}\nkubernetes: {{enabled: auto}}\nbackends:\n{}{}",
             backend("here"),
             backend("lost")
         );
         std::fs::write(&config, text).unwrap();
         std::fs::create_dir(directory.path().join("here")).unwrap();
         Self { config, _directory: directory }
+    }
+
+    /// From now on it is said that there is none.
+    fn without_kubernetes(&self) {
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        let said = text.replace("enabled: auto", "enabled: false");
+        assert_ne!(said, text);
+        std::fs::write(&self.config, said).unwrap();
     }
 
     fn run(&self, line: &str) -> Output {
@@ -72,6 +80,8 @@ fn a_volume_is_made_once_told_of_and_removed() {
     let table = place.run("volume list");
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.starts_with("ID         NAME  SIZE   ATTACHED TO  PERSISTENT VOLUME  CLAIM\n"), "{table}");
+    assert!(place.refused("volume remove here/disk", 1).contains("no Kubernetes API is configured here"));
+    place.without_kubernetes();
     assert_eq!(place.json("volume remove here/disk"), json!({"removed": "here/disk"}));
     assert!(place.refused("volume info here/disk", 1).contains("volume=disk, backend=here"));
     assert!(place.refused("volume remove here/disk", 1).contains("volume=disk, backend=here"));

@@ -48,7 +48,8 @@ async fn carry_out(config: &Config, order: Order) -> Result<Report> {
     }
     let kubernetes = kubernetes::open(&config, &metrics, &mut parts)?;
     let records = kubernetes.map(|kubernetes| kubernetes as Arc<dyn Records>);
-    Operator::new(Arc::new(controller), records, progress).run(order).await
+    let operator = Operator::new(Arc::new(controller), records, progress);
+    operator.alone(config.kubernetes.refused).run(order).await
 }
 
 /// The one back end that an order is about: then no other has to be open.

@@ -61,6 +61,12 @@ impl Backends {
         self.map.iter()
     }
 
+    /// Whether one of them takes over volumes that another driver made.
+    #[must_use]
+    pub const fn take_over(&self) -> bool {
+        self.foreign.is_some()
+    }
+
     /// The back end of an id.
     ///
     /// # Errors

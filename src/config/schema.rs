@@ -16,7 +16,7 @@ use crate::node::NodeConfig;
 use crate::volume::{BackendName, FsType, NodeId, Topology, nearest};
 
 use self::server_id::ServerIds;
-use super::{BackendConfig, Config, Environment, LogConfig, LogFilter, LogFormat, Overrides, values};
+use super::{BackendConfig, Config, Environment, LogConfig, LogFilter, LogFormat, Overrides, twins, values};
 use crate::backend::cinder::connector::settings;
 
 const DRIVER_NAME: &str = "csi.fairlead.dev";
@@ -248,7 +248,7 @@ fn backends<'a>(
         let name =
             backend_name(&entry.key).map_err(|text| faults.add(entry.at, format!("\"backends\": {text}")));
         let Some(config) = backend(entry, outside, server_ids) else { continue };
-        let twin = found.list.iter().find_map(|(name, old)| Some((name, same(old, &config)?)));
+        let twin = found.list.iter().find_map(|(name, old)| Some((name, twins::common(old, &config)?)));
         if let Some((twin, what)) = twin {
             let text = format!("the back ends {:?} and {:?} have the same {what}", twin.as_str(), entry.key);
             faults.add(entry.at, format!("{text}: give each its own"));
@@ -258,26 +258,8 @@ fn backends<'a>(
         }
     }
     server_ids.finish(&found.names, outside);
+    twins::introduce(&mut found.list);
     Some(found)
-}
-
-/// What two back ends have in common that each must have for itself.
-fn same(one: &BackendConfig, other: &BackendConfig) -> Option<&'static str> {
-    match (one, other) {
-        (BackendConfig::File(one), BackendConfig::File(other)) => {
-            (one.directory == other.directory).then_some("directory")
-        }
-        (BackendConfig::Cinder(one), BackendConfig::Cinder(other)) => (one.source == other.source
-            && one.choice.region == other.choice.region)
-            .then_some("cloud and region"),
-        // One cluster may be several back ends, as long as each knows its own volumes.
-        (BackendConfig::Storpool(one), BackendConfig::Storpool(other)) => {
-            let same = one.endpoints == other.endpoints && one.conf_file == other.conf_file;
-            (same && one.cluster == other.cluster && one.prefix == other.prefix)
-                .then_some("cluster, \"clusterId\" and \"namePrefix\"")
-        }
-        _ => None,
-    }
 }
 
 fn backend(entry: &Entry, outside: &Outside<'_>, server_ids: &ServerIds) -> Option<BackendConfig> {

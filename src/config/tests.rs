@@ -83,7 +83,10 @@ backends:
         credentials: PathBuf::from("/etc/api"),
         named: true,
     };
-    assert_eq!(config.kubernetes, KubernetesConfig { required: true, access: Some(access), pod: None });
+    assert_eq!(
+        config.kubernetes,
+        KubernetesConfig { required: true, refused: false, access: Some(access), pod: None }
+    );
     let topology =
         |key: &str, value: &str| Topology([(key.to_owned(), value.to_owned())].into_iter().collect());
     let node = NodeConfig {
@@ -289,7 +292,9 @@ fn the_kubernetes_api_is_asked_where_there_is_one_unless_the_file_says_otherwise
         let environment = Fake(pod.into_iter().take(variables).collect());
         let text = format!("{SMALLEST}kubernetes: {{{keys}}}");
         let config = parse("f.yaml", text.as_bytes(), &Overrides::default(), &environment).unwrap();
-        assert_eq!(config.kubernetes, KubernetesConfig { required, access, pod: None }, "{keys} {variables}");
+        let refused = keys.contains("enabled: false");
+        let wanted = KubernetesConfig { required, refused, access, pod: None };
+        assert_eq!(config.kubernetes, wanted, "{keys} {variables}");
     }
     let told = [("POD_NAMESPACE", "storage"), ("POD_NAME", "fairlead-0"), ("POD_UID", "u-1")];
     for (count, wanted) in [(3, true), (2, false)] {
@@ -541,6 +546,26 @@ fn every_fault_of_a_cloud_is_told() {
     assert_eq!(found.len(), 16, "{text}");
 }
 
+/// The Secrets of two back ends may name two clouds by one entry, and one cloud too.
+#[test]
+fn two_back_ends_on_perhaps_one_cloud_are_told_of() {
+    let doubts = |east: &str, west: &str| {
+        good(&format!("backends: {{east: {{kind: cinder{east}}}, west: {{kind: cinder{west}}}}}")).doubts()
+    };
+    let found = doubts(", cloudsFile: /a, region: r", ", cloudsFile: /b, region: r");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("the back ends \"east\" and \"west\" have credentials of different files"));
+    assert_eq!(doubts(", cloudConfFile: /a", ", cloudConfFile: [/a, /b]").len(), 1);
+    for (east, west) in [
+        (", cloudsFile: /a, cloud: e", ", cloudsFile: /b, cloud: w"),
+        (", cloudsFile: /a, region: e", ", cloudsFile: /b, region: w"),
+        (", cloudsFile: /a, clusterId: e", ", cloudsFile: /b, clusterId: w"),
+        (", cloudsFile: /a", ", environment: true"),
+    ] {
+        assert_eq!(doubts(east, west), [""; 0], "{east} {west}");
+    }
+}
+
 #[test]
 fn what_the_nodes_of_a_cloud_read_is_checked() {
     use crate::backend::cinder::connector::settings::Source;
@@ -678,4 +703,31 @@ fn every_fault_of_a_storpool_cluster_is_told() {
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
+}
+
+#[test]
+fn storpool_back_ends_that_share_a_cluster_know_each_others_prefixes() {
+    let siblings = |one: &str, other: &str| -> Vec<Vec<String>> {
+        let text = format!(
+            "backends: {{one: {{kind: storpool, namePrefix: a-{one}}}, other: {{kind: storpool, namePrefix: b-{other}}}}}"
+        );
+        let prefixes = |backend: &BackendConfig| match backend {
+            BackendConfig::Storpool(config) => config.siblings.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
+        good(&text).backends.iter().map(|(_, backend)| prefixes(backend)).collect()
+    };
+    assert_eq!(siblings("", ""), [["b-"], ["a-"]]);
+    let same = ", endpoint: [http://h:81, http://i:81]";
+    assert_eq!(siblings(same, ", endpoint: http://i:81, confFile: /other"), [["b-"], ["a-"]]);
+    for (one, other) in
+        [(", clusterId: a", ", clusterId: b"), (same, ", endpoint: http://j:81"), ("", ", confFile: /other")]
+    {
+        assert_eq!(siblings(one, other), [[""; 0]; 2], "{one} {other}");
+    }
+    let nested =
+        faults("backends: {a: {kind: storpool, namePrefix: k-}, b: {kind: storpool, namePrefix: k-b-}}");
+    let told = "the back ends \"a\" and \"b\" have the same cluster and \"clusterId\", and one \"namePrefix\" begins \
+                with the other: give each its own";
+    assert!(nested.len() == 1 && nested[0].ends_with(told), "{nested:?}");
 }

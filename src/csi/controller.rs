@@ -386,7 +386,8 @@ impl csi::controller_server::Controller for Service {
         request: Request<csi::ControllerGetCapabilitiesRequest>,
     ) -> Reply<csi::ControllerGetCapabilitiesResponse> {
         observe(&self.metrics, Rpc::ControllerGetCapabilities, request, async |_| {
-            Ok(csi::ControllerGetCapabilitiesResponse { capabilities: offer::controller(self.offered) })
+            let capabilities = offer::controller(self.offered, self.controller.lists_all());
+            Ok(csi::ControllerGetCapabilitiesResponse { capabilities })
         })
         .await
     }

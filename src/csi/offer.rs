@@ -23,14 +23,16 @@ pub(super) fn plugin(can: Capabilities) -> Vec<csi::PluginCapability> {
     those(kinds).map(|kind| csi::PluginCapability { r#type: Some(kind) }).collect()
 }
 
-/// Of the Controller service.
-pub(super) fn controller(can: Capabilities) -> Vec<csi::ControllerServiceCapability> {
+/// Of the Controller service. `lists_all`: whether listings have all volumes, by the ids that callers know. Where they have
+/// not, external-attacher must not look there for who has a volume: it would take each that is missing for detached, and
+/// attach it again, every minute.
+pub(super) fn controller(can: Capabilities, lists_all: bool) -> Vec<csi::ControllerServiceCapability> {
     use csi::controller_service_capability::{Rpc, Type, rpc};
     let kinds = [
         (true, rpc::Type::CreateDeleteVolume),
         (true, rpc::Type::PublishUnpublishVolume),
         (true, rpc::Type::ListVolumes),
-        (true, rpc::Type::ListVolumesPublishedNodes),
+        (lists_all, rpc::Type::ListVolumesPublishedNodes),
         (true, rpc::Type::GetCapacity),
         (can.snapshots, rpc::Type::CreateDeleteSnapshot),
         (can.snapshots, rpc::Type::ListSnapshots),

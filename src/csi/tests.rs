@@ -56,9 +56,15 @@ impl Wire {
     }
 
     async fn serving(fake: Fake, serves: Serves, ready: Ready) -> Self {
+        Self::taking_over(None, fake, serves, ready).await
+    }
+
+    /// With a back end that takes over other drivers' volumes.
+    async fn taking_over(foreign: Option<&str>, fake: Fake, serves: Serves, ready: Ready) -> Self {
         let offered = fake.capabilities;
         let fake = Arc::new(fake);
-        let backends = Backends::builder().add("here".parse().unwrap(), Arc::<Fake>::clone(&fake)).build();
+        let backends = Backends::builder().add("here".parse().unwrap(), Arc::<Fake>::clone(&fake));
+        let backends = backends.foreign(foreign.map(|name| name.parse().unwrap())).build();
         let controller = Arc::new(Controller::new(Arc::new(backends)));
         let metrics = Arc::new(Metrics::default());
         let edge = Edge::new(

@@ -8,15 +8,19 @@
 //! | Node of that name | the server that it is | answer |
 //! |---|---|---|
 //! | without the taint | | no proof |
-//! | tainted, Ready | | no proof: its kubelet is alive |
-//! | tainted, not Ready | the registered one | **out of service** |
-//! | tainted, not Ready | another is registered | no proof: the taint is about the other one |
-//! | tainted, not Ready | none is registered, or by less than was asked; attached to since this Node was made | **out of service** |
-//! | tainted, not Ready | the same; attached to before this Node was made, or no record | no proof: perhaps another one |
+//! | tainted, Ready is `True` or `False` | | no proof: its kubelet is alive |
+//! | tainted, silent | the registered one | **out of service** |
+//! | tainted, silent | another is registered | no proof: the taint is about the other one |
+//! | tainted, silent | none is registered, or by less than was asked; attached to since this Node was made | **out of service** |
+//! | tainted, silent | the same; attached to before this Node was made, or no record | no proof: perhaps another one |
 //! | there is none | by the record; no other Node is the same machine | **deleted** |
 //! | there is none | registered under another Node's name | no proof: it is alive there |
 //! | there is none | by the record, another; or no record | no proof: perhaps that is no Node's name |
 //! | the API server does not say | | an error |
+//!
+//! *Silent* is a Node whose condition Ready is `Unknown`, or that has none. `False` is what a living kubelet writes, of a
+//! container runtime that is down or a network that is not there: the containers may run on and write. One that is shut
+//! down in good order writes it too, as its last word, and is silent within a minute; who asks for the detach asks again.
 //!
 //! *Registered* is what the CSINode says that belongs to this very Node (by uid). The *record* is the VolumeAttachment,
 //! which has the node id of the time and stays until the detach is done. It is needed where the name alone would decide:
@@ -69,9 +73,10 @@ impl Question<'_> {
                 "Node {name} is there without the taint {OUT_OF_SERVICE}, which it needs where its server is switched off"
             ));
         }
-        if is_ready(node) {
+        if let Some(ready) = reported(node) {
             return unproven(format!(
-                "Node {name} has the taint {OUT_OF_SERVICE}, but its kubelet is Ready: switch the server off"
+                "Node {name} has the taint {OUT_OF_SERVICE}, but its kubelet still reports, Ready={ready}: switch the \
+                 server off; within a minute its Node is Ready=Unknown, and the volume can go"
             ));
         }
         let belongs = |found: &CSINode| {
@@ -149,9 +154,10 @@ fn is_tainted(node: &Node) -> bool {
     taints.into_iter().any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
-/// Whether kubelet has reported in the last moments. The controller manager sets it to Unknown within a minute where
-/// kubelet is silent; its own pod collector waits for the same before it takes the taint for true.
-fn is_ready(node: &Node) -> bool {
+/// What kubelet has reported of itself in the last moments; `None` where it is silent. The controller manager sets Ready
+/// to Unknown within a minute then, whatever it was before.
+fn reported(node: &Node) -> Option<&str> {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready")?;
+    (ready.status != "Unknown").then_some(ready.status.as_str())
 }

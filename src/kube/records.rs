@@ -1,6 +1,7 @@
-//! What the cluster has on record about this driver's volumes, for an operator.
+//! What the cluster has on record about volumes, for an operator. Another driver, or this one under another name, may see
+//! the same cloud, so what is in use is told of all CSI drivers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume};
@@ -9,7 +10,7 @@ use kube::ResourceExt as _;
 
 use super::{Kubernetes, server};
 use crate::error::Result;
-use crate::operator::{Claim, Hold, Records};
+use crate::operator::{Claim, Hold, InUse, Records};
 use crate::volume::NodeId;
 
 /// What a kubelet writes before a CSI volume's driver and handle, between which it writes `^`
@@ -31,9 +32,7 @@ impl Records for Kubernetes {
     async fn holds(&self) -> Result<Vec<Hold>> {
         let mut holds = Vec::new();
         let pick = |attachment: VolumeAttachment| {
-            if let Some(volume) = attachment.spec.source.persistent_volume_name
-                && attachment.spec.attacher == *self.driver
-            {
+            if let Some(volume) = attachment.spec.source.persistent_volume_name {
                 holds.push(Hold {
                     persistent_volume: volume,
                     node: attachment.spec.node_name,
@@ -56,29 +55,39 @@ impl Records for Kubernetes {
         Ok(servers)
     }
 
-    async fn in_use(&self) -> Result<BTreeMap<String, BTreeSet<String>>> {
-        let before = format!("{CSI}{}^", self.driver);
-        let mut nodes = BTreeMap::new();
+    async fn in_use(&self) -> Result<InUse> {
+        let mut found = InUse::default();
         let pick = |node: Node| {
             let name = node.name_any();
-            let volumes = node.status.and_then(|status| status.volumes_in_use).unwrap_or_default();
-            let handles = volumes.iter().filter_map(|volume| volume.strip_prefix(&before));
-            nodes.insert(name, handles.map(ToOwned::to_owned).collect());
+            let status = node.status.unwrap_or_default();
+            let used = status.volumes_in_use.unwrap_or_default();
+            let attached = status.volumes_attached.unwrap_or_default();
+            let all = used.iter().chain(attached.iter().map(|volume| &volume.name));
+            found.any.extend(all.filter_map(|volume| Some(parts(volume)?.1.to_owned())));
+            let ours =
+                used.iter().filter_map(|volume| parts(volume)).filter(|(driver, _)| *driver == &*self.driver);
+            found.ours.insert(name, ours.map(|(_, handle)| handle.to_owned()).collect());
             None::<()>
         };
         self.api.find(pick).await?;
-        Ok(nodes)
+        Ok(found)
     }
+}
+
+/// The driver and the handle in the name of a CSI volume.
+fn parts(volume: &str) -> Option<(&str, &str)> {
+    volume.strip_prefix(CSI)?.split_once('^')
 }
 
 fn claim(volume: &PersistentVolume, driver: &str) -> Option<Claim> {
     let spec = volume.spec.as_ref()?;
-    let csi = spec.csi.as_ref().filter(|csi| csi.driver == driver)?;
+    let csi = spec.csi.as_ref()?;
     let by = spec.claim_ref.as_ref();
     Some(Claim {
         handle: csi.volume_handle.clone(),
         persistent_volume: volume.name_any(),
         claim: by.and_then(|by| Some(format!("{}/{}", by.namespace.as_deref()?, by.name.as_deref()?))),
         phase: volume.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default(),
+        driver: (csi.driver != driver).then(|| csi.driver.clone()),
     })
 }

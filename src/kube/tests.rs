@@ -1,5 +1,6 @@
 mod events;
 mod mock;
+mod records;
 mod transport;
 
 use std::time::{Duration, Instant};
@@ -82,6 +83,8 @@ async fn every_row_of_the_table_gives_its_answer() {
     let tainted = |made| kube_node("w", "u2", made, Some(TAINT), "Unknown");
     let ours = |id| csi_node("w", "u2", &[("other.example.org", "w;nova=9"), (DRIVER, id)]);
     let asked = "w;nova=1";
+    let mut mute = tainted(5);
+    mute.1["status"] = json!({"conditions": [{"type": "DiskPressure", "status": "False"}]});
     let rows: Vec<Row> = vec![
         (
             "no taint",
@@ -103,15 +106,16 @@ async fn every_row_of_the_table_gives_its_answer() {
             "tainted, but its kubelet is alive",
             asked,
             vec![kube_node("w", "u2", 5, Some(TAINT), "True"), ours(asked)],
-            Err("its kubelet is Ready: switch the server off"),
+            Err("its kubelet still reports, Ready=True: switch the server off"),
         ),
         ("the registered server", asked, vec![tainted(5), ours(asked)], Ok(OutOfService)),
         (
-            "kubelet said that it stops",
+            "tainted, but its kubelet speaks: it stops, or its container runtime is down",
             asked,
             vec![kube_node("w", "u2", 5, Some(TAINT), "False"), ours(asked)],
-            Ok(OutOfService),
+            Err("its kubelet still reports, Ready=False: switch the server off"),
         ),
+        ("its kubelet never spoke", asked, vec![mute, ours(asked)], Ok(OutOfService)),
         ("registered with more", asked, vec![tainted(5), ours("w;nova=1;storpool=7")], Ok(OutOfService)),
         ("a server without identities", "w", vec![tainted(5), ours(asked)], Ok(OutOfService)),
         (

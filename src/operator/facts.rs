@@ -1,10 +1,9 @@
 //! What is told of a volume.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::controller::Found;
+use crate::operator::claims::Claims;
 use crate::operator::records::{Claim, Hold};
 use crate::operator::report::{or_none, table};
 use crate::volume::{Content, Health, HealthStatus, Source, Topology, Volume, VolumeId};
@@ -83,8 +82,8 @@ pub(super) struct Listed {
 
 impl Listed {
     /// A volume with the first of its claims.
-    pub(super) fn new(found: &Found<Volume>, claims: &BTreeMap<VolumeId, Vec<Claim>>) -> Self {
-        Self { volume: found.into(), claim: claims.get(&id(found)).and_then(|all| all.first()).cloned() }
+    pub(super) fn new(found: &Found<Volume>, claims: &Claims) -> Self {
+        Self { volume: found.into(), claim: claims.of(&id(found)).first().cloned() }
     }
 }
 

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::controller::Found;
 use crate::error::{Error, Result};
-use crate::operator::records::{Claim, Hold, Records};
+use crate::operator::claims::Claims;
+use crate::operator::records::{Claim, Hold, InUse, Records};
 use crate::operator::report::{or_none, table};
 use crate::operator::{Operator, Report, facts};
 use crate::volume::{BackendName, NodeId, Volume, VolumeId};
@@ -24,6 +25,8 @@ enum Kind {
     Unclaimed,
     /// A PersistentVolume whose volume is gone.
     Missing,
+    /// A PersistentVolume of a back end that is not configured here: nobody can tell whether its volume is there.
+    NotConfigured,
     /// Attached in the cloud, and Kubernetes has no VolumeAttachment.
     Unrecorded,
     /// Kubernetes believes it attached, and the cloud has it not.
@@ -55,10 +58,12 @@ impl Finding {
 
 /// What Kubernetes has on record.
 struct Cluster {
-    claims: BTreeMap<VolumeId, Vec<Claim>>,
+    claims: Claims,
     holds: Vec<Hold>,
     servers: BTreeMap<String, NodeId>,
-    in_use: BTreeMap<String, BTreeSet<VolumeId>>,
+    in_use: InUse,
+    /// What kubelets have in use by ids of this driver.
+    used: BTreeMap<String, BTreeSet<VolumeId>>,
 }
 
 impl Cluster {
@@ -68,8 +73,8 @@ impl Cluster {
         found.map(|(name, _)| name.as_str())
     }
 
-    fn holds<'a>(&'a self, volume: &VolumeId) -> impl Iterator<Item = &'a Hold> {
-        let claims = self.claims.get(volume).map(Vec::as_slice).unwrap_or_default();
+    /// What is attached for these PersistentVolumes.
+    fn holds<'a>(&'a self, claims: &[Claim]) -> impl Iterator<Item = &'a Hold> {
         let names: Vec<_> = claims.iter().map(|claim| claim.persistent_volume.clone()).collect();
         self.holds.iter().filter(move |hold| names.contains(&hold.persistent_volume))
     }
@@ -113,19 +118,14 @@ impl Operator {
     }
 
     async fn cluster(&self, records: &Arc<dyn Records>) -> Result<Cluster> {
-        Ok(Cluster {
-            claims: self.claims().await?,
-            holds: records.holds().await?,
-            servers: records.servers().await?,
-            in_use: self.in_use(records).await?,
-        })
-    }
-
-    async fn in_use(&self, records: &Arc<dyn Records>) -> Result<BTreeMap<String, BTreeSet<VolumeId>>> {
-        let ids = |handles: BTreeSet<String>| {
+        let claims = self.claims().await?;
+        let (holds, servers) = (records.holds().await?, records.servers().await?);
+        let in_use = records.in_use().await?;
+        let ids = |handles: &BTreeSet<String>| {
             handles.iter().filter_map(|handle| self.controller.volume_id(handle).ok()).collect()
         };
-        Ok(records.in_use().await?.into_iter().map(|(node, handles)| (node, ids(handles))).collect())
+        let used = in_use.ours.iter().map(|(node, handles)| (node.clone(), ids(handles))).collect();
+        Ok(Cluster { claims, holds, servers, in_use, used })
     }
 
     /// Records whose volume was not listed. Each is asked for: it may have been made since.
@@ -138,7 +138,17 @@ impl Operator {
     ) -> Result<()> {
         let listed: BTreeSet<_> = volumes.iter().map(facts::id).collect();
         let wanted = |id: &VolumeId| backend.is_none_or(|backend| *backend == id.backend);
-        for (id, claims) in cluster.claims.iter().filter(|(id, _)| wanted(id) && !listed.contains(id)) {
+        for (id, claims) in cluster.claims.ours().filter(|(id, _)| wanted(id) && !listed.contains(id)) {
+            if !self.controller.is_configured(&id.backend) {
+                for claim in claims {
+                    let text = format!(
+                        "PersistentVolume {} is of the back end {}, which is not configured here: its volume was not looked for",
+                        claim.persistent_volume, id.backend
+                    );
+                    findings.push(Finding::new(Kind::NotConfigured, id, None, text));
+                }
+                continue;
+            }
             match self.controller.get(id).await {
                 // One that is not ours by its marks is never listed, and may be used all the same.
                 Ok(item) => judge(&Found { backend: id.backend.clone(), item }, cluster, findings),
@@ -155,13 +165,14 @@ impl Operator {
         Ok(())
     }
 
-    /// Detaches where nothing can be using the volume: no PersistentVolume names it, so that no pod can be given it, and
-    /// the kubelet of the server's Node does not have it in use. Both are asked for anew.
+    /// Detaches where nothing can be using the volume: no PersistentVolume has it, so that no pod can be given it, and no
+    /// Node has it in use or attached, whatever driver and back end they know it by. Both are asked for anew.
     async fn mend(&self, records: &Arc<dyn Records>, finding: &mut Finding) -> Result<()> {
         let Some((volume, server)) = &finding.detach else { return Ok(()) };
         let Some(node) = &finding.node else { return Ok(()) };
-        let unused = self.in_use(records).await?.get(node).is_some_and(|used| !used.contains(volume));
-        if !unused || self.claims().await?.contains_key(volume) {
+        let claimed = !self.claims().await?.of(volume).is_empty();
+        let in_use = records.in_use().await?;
+        if claimed || in_use.has(volume) || !in_use.ours.contains_key(node) {
             finding.text.push_str(" (in use by now: left alone)");
             return Ok(());
         }
@@ -174,34 +185,36 @@ impl Operator {
     }
 }
 
-/// What is odd about a volume that exists.
+/// What is odd about a volume that exists. What is right is told by all that may be the volume's, and what is wrong only by
+/// what names it by its very id.
 fn judge(found: &Found<Volume>, cluster: &Cluster, findings: &mut Vec<Finding>) {
     let id = facts::id(found);
-    let claimed = cluster.claims.contains_key(&id);
-    if !claimed {
+    let claims = cluster.claims.of(&id);
+    if claims.is_empty() {
         let text = "no PersistentVolume names it (unless it was made this minute, by hand or by another cluster, it was \
                     left behind: fairlead volume remove)";
         findings.push(Finding::new(Kind::Unclaimed, &id, None, text.to_owned()));
     }
     for server in &found.item.attached {
         let node = cluster.node(server);
-        if cluster.holds(&id).any(|hold| Some(hold.node.as_str()) == node) {
+        if cluster.holds(claims).any(|hold| Some(hold.node.as_str()) == node) {
             continue;
         }
         let text = format!("attached to {server}, and no VolumeAttachment asks for it");
         let mut finding = Finding::new(Kind::Unrecorded, &id, node, text);
-        let used = node.is_none_or(|node| cluster.in_use.get(node).is_none_or(|ids| ids.contains(&id)));
-        if !claimed && !used {
+        let known = node.is_some_and(|node| cluster.in_use.ours.contains_key(node));
+        if known && claims.is_empty() && !cluster.in_use.has(&id) {
             finding.detach = Some((id.clone(), server.clone()));
         }
         findings.push(finding);
     }
     let has = |node: &str| found.item.attached.iter().any(|server| cluster.node(server) == Some(node));
-    for hold in cluster.holds(&id).filter(|hold| hold.attached && !has(&hold.node)) {
+    let named = cluster.claims.naming(&id);
+    for hold in cluster.holds(named).filter(|hold| hold.attached && !has(&hold.node)) {
         let text = "Kubernetes believes it attached there, and it is not".to_owned();
         findings.push(Finding::new(Kind::NotAttached, &id, Some(&hold.node), text));
     }
-    for (node, _) in cluster.in_use.iter().filter(|(node, ids)| ids.contains(&id) && !has(node)) {
+    for (node, _) in cluster.used.iter().filter(|(node, ids)| ids.contains(&id) && !has(node)) {
         let text = "its kubelet has it in use, and it is not attached there".to_owned();
         findings.push(Finding::new(Kind::InUseUnattached, &id, Some(node), text));
     }

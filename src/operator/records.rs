@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::volume::NodeId;
+use crate::volume::{NodeId, VolumeId};
 
-/// A PersistentVolume of this driver.
+/// A PersistentVolume of a CSI driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
@@ -22,9 +22,12 @@ pub struct Claim {
     pub claim: Option<String>,
     /// Its phase: Bound, Released, ...
     pub phase: String,
+    /// The driver that has it, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
 }
 
-/// A VolumeAttachment of this driver.
+/// A VolumeAttachment, of whatever driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
@@ -37,16 +40,41 @@ pub struct Hold {
     pub attached: bool,
 }
 
+/// The volumes that Nodes have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// For each Node: the ids of this driver's volumes that its kubelet has in use.
+    pub ours: BTreeMap<String, BTreeSet<String>>,
+    /// The ids of all CSI drivers' volumes that any Node has in use or attached.
+    pub any: BTreeSet<String>,
+}
+
+impl InUse {
+    /// Whether any Node has the volume, under whatever driver and back end.
+    #[must_use]
+    pub fn has(&self, volume: &VolumeId) -> bool {
+        self.any.iter().any(|handle| native(handle) == volume.native.as_str())
+    }
+}
+
+/// What a handle calls the volume in its cloud. Two back ends or two drivers that see the same cloud know a volume by two
+/// ids, `<back end>/<native id>`, and one that was taken over has its native id for a handle. So the native part is what
+/// tells whether a volume is somebody's. It may say so of another cloud's of the same name, which then is left alone too.
+#[must_use]
+pub fn native(handle: &str) -> &str {
+    handle.rsplit_once('/').map_or(handle, |(_, native)| native)
+}
+
 /// What a cluster knows.
 #[async_trait]
 pub trait Records: Debug + Send + Sync {
-    /// The PersistentVolumes of this driver.
+    /// The PersistentVolumes of all CSI drivers.
     ///
     /// # Errors
     /// Where not all of them are told.
     async fn claims(&self) -> Result<Vec<Claim>>;
 
-    /// The VolumeAttachments of this driver.
+    /// The VolumeAttachments of PersistentVolumes.
     ///
     /// # Errors
     /// Where not all of them are told.
@@ -58,9 +86,9 @@ pub trait Records: Debug + Send + Sync {
     /// Where not all of them are told.
     async fn servers(&self) -> Result<BTreeMap<String, NodeId>>;
 
-    /// For each Node: the ids of this driver's volumes that its kubelet has in use.
+    /// The volumes that Nodes have.
     ///
     /// # Errors
     /// Where not all of them are told.
-    async fn in_use(&self) -> Result<BTreeMap<String, BTreeSet<String>>>;
+    async fn in_use(&self) -> Result<InUse>;
 }

@@ -26,7 +26,7 @@ impl Operator {
             None => asked.clone(),
         };
         let in_use = match &self.records {
-            Some(records) => records.in_use().await?.remove(asked.name()),
+            Some(records) => records.in_use().await?.ours.remove(asked.name()),
             None => None,
         };
         let claims = self.claims().await?;

@@ -16,7 +16,15 @@ struct World {
     claims: Vec<Claim>,
     holds: Vec<Hold>,
     servers: BTreeMap<String, NodeId>,
-    in_use: BTreeMap<String, BTreeSet<String>>,
+    in_use: InUse,
+}
+
+impl World {
+    /// A Node has a volume in use, under an id of this driver.
+    fn uses(&mut self, node: &str, volume: &VolumeId) {
+        self.in_use.ours.entry(node.to_owned()).or_default().insert(volume.to_string());
+        self.in_use.any.insert(volume.to_string());
+    }
 }
 
 /// A cluster in memory. Each time that it was asked for its claims once more, it becomes the next world.
@@ -48,7 +56,7 @@ impl Records for Book {
         Ok(self.now()[0].servers.clone())
     }
 
-    async fn in_use(&self) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    async fn in_use(&self) -> Result<InUse> {
         Ok(self.now()[0].in_use.clone())
     }
 }
@@ -66,8 +74,8 @@ fn operator(controller: &Arc<Controller>, worlds: &[World]) -> Operator {
     Operator::new(Arc::clone(controller), records, Progress::Silent)
 }
 
-async fn volume(controller: &Controller, name: &str, node: Option<&str>) -> VolumeId {
-    let provision = Provision {
+fn provision(name: &str) -> Provision {
+    Provision {
         name: name.to_owned(),
         size: SizeRange::at_least(Bytes::gib(1)),
         origin: None,
@@ -75,13 +83,20 @@ async fn volume(controller: &Controller, name: &str, node: Option<&str>) -> Volu
         parameters: Parameters::default(),
         mutable: Parameters::default(),
         topology: TopologyRequirement::default(),
-    };
-    let made = controller.create(provision).await.unwrap();
+    }
+}
+
+async fn attach(controller: &Controller, volume: &VolumeId, node: &str) {
+    let node = node.parse().unwrap();
+    let attach = Attach { volume: volume.clone(), node, access: ACCESS, readonly: false };
+    controller.attach(attach).await.unwrap();
+}
+
+async fn volume(controller: &Controller, name: &str, node: Option<&str>) -> VolumeId {
+    let made = controller.create(provision(name)).await.unwrap();
     let id = VolumeId::new(made.backend, made.item.id);
     if let Some(node) = node {
-        let node = node.parse().unwrap();
-        let attach = Attach { volume: id.clone(), node, access: ACCESS, readonly: false };
-        controller.attach(attach).await.unwrap();
+        attach(controller, &id, node).await;
     }
     id
 }
@@ -92,6 +107,7 @@ fn claim(volume: &VolumeId) -> Claim {
         persistent_volume: format!("pv-{}", volume.native),
         claim: Some(format!("default/{}", volume.native)),
         phase: "Bound".to_owned(),
+        driver: None,
     }
 }
 
@@ -104,7 +120,10 @@ fn world() -> World {
     let servers = [("n1", "n1"), ("n2", "n2;nova=22")];
     World {
         servers: servers.map(|(name, id)| (name.to_owned(), id.parse().unwrap())).into(),
-        in_use: servers.map(|(name, _)| (name.to_owned(), BTreeSet::new())).into(),
+        in_use: InUse {
+            ours: servers.map(|(name, _)| (name.to_owned(), BTreeSet::new())).into(),
+            any: BTreeSet::new(),
+        },
         ..World::default()
     }
 }
@@ -127,7 +146,7 @@ async fn where_all_agree_there_is_no_difference() {
     let mut world = world();
     world.claims = vec![claim(&one), claim(&two)];
     world.holds = vec![hold(&one, "n1"), hold(&two, "n2")];
-    world.in_use.get_mut("n1").unwrap().insert(one.to_string());
+    world.uses("n1", &one);
     let report = operator(&controller, &[world]).run(COMPARE).await.unwrap();
     assert_eq!(report.text, "2 volumes compared: no difference\n");
     assert!(!report.differences);
@@ -141,9 +160,10 @@ async fn each_difference_is_told() {
     let detached = volume(&controller, "detached", None).await;
     let gone: VolumeId = "here/gone".parse().unwrap();
     let mut world = world();
-    world.claims = vec![claim(&unrecorded), claim(&detached), claim(&gone)];
+    let elsewhere: VolumeId = "former/kept".parse().unwrap();
+    world.claims = vec![claim(&unrecorded), claim(&detached), claim(&gone), claim(&elsewhere)];
     world.holds = vec![hold(&detached, "n2")];
-    world.in_use.get_mut("n2").unwrap().insert(detached.to_string());
+    world.uses("n2", &detached);
     let report = operator(&controller, &[world]).run(MEND).await.unwrap();
     let mut found = found(&report);
     found.sort();
@@ -151,6 +171,7 @@ async fn each_difference_is_told() {
         ("inUseUnattached", &detached),
         ("missing", &gone),
         ("notAttached", &detached),
+        ("notConfigured", &elsewhere),
         ("unclaimed", &left),
         ("unrecorded", &unrecorded),
     ];
@@ -171,7 +192,7 @@ async fn only_what_nobody_can_be_using_is_detached() {
         let left = volume(&controller, "left", Some(node)).await;
         let mut world = world();
         if used {
-            world.in_use.get_mut(node).unwrap().insert(left.to_string());
+            world.uses(node, &left);
         }
         let operator = operator(&controller, &[world]);
         operator.run(COMPARE).await.unwrap();
@@ -204,9 +225,90 @@ async fn a_claimed_volume_is_not_removed() {
     let error = operator(&controller, &[world]).run(order.clone()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::FailedPrecondition);
     assert!(error.to_string().contains("PersistentVolume pv-one (claimed by default/one)"), "{error}");
-    let free = operator(&controller, &[]);
+    // Nobody can tell.
+    let error = operator(&controller, &[]).run(order.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::FailedPrecondition);
+    assert!(error.to_string().contains("set \"kubernetes.enabled\" to false"), "{error}");
+    controller.get(&id).await.unwrap();
+    let free = operator(&controller, &[]).alone(true);
     assert_eq!(free.run(order.clone()).await.unwrap().json, json!({"removed": "here/one"}));
     assert!(free.run(order).await.unwrap_err().is_not_found());
+}
+
+/// What the cluster knows of the volume `here/one` where it is not under that id that it is used: by another back end or
+/// another driver that sees the same cloud, or by a driver that this one took it over from.
+fn users() -> Vec<(&'static str, World)> {
+    let id = "here/one".parse().unwrap();
+    let claimed = |handle: &str, driver: Option<&str>| {
+        let driver = driver.map(ToOwned::to_owned);
+        World { claims: vec![Claim { handle: handle.to_owned(), driver, ..claim(&id) }], ..world() }
+    };
+    let used = |handle: &str| {
+        let mut world = world();
+        world.in_use.any.insert(handle.to_owned());
+        world
+    };
+    vec![
+        ("claimed by way of another back end", claimed("there/one", None)),
+        ("claimed by another driver", claimed("there/one", Some("other.example.org"))),
+        ("claimed by another driver, with a bare handle", claimed("one", Some("other.example.org"))),
+        ("in use by way of another back end or driver", used("there/one")),
+        ("in use by another driver, with a bare handle", used("one")),
+    ]
+}
+
+#[tokio::test]
+async fn what_another_back_end_or_driver_uses_is_not_detached() {
+    for (case, used) in users() {
+        let controller = controller();
+        let id = volume(&controller, "one", Some("n1")).await;
+        let claimed = !used.claims.is_empty();
+        // Known from the start, and only once it is about to be detached.
+        let before = if claimed { vec![world()] } else { vec![world(), world()] };
+        for late in [false, true] {
+            let worlds: Vec<_> = before.iter().filter(|_| late).chain([&used]).cloned().collect();
+            let report = operator(&controller, &worlds).run(MEND).await.unwrap();
+            assert_eq!(controller.get(&id).await.unwrap().attached.len(), 1, "{case}: {}", report.text);
+            assert_eq!(report.text.contains("in use by now: left alone"), late, "{case}: {}", report.text);
+            let left_behind = report.text.contains("no PersistentVolume names it");
+            assert_eq!(left_behind, late || !claimed, "{case}: {}", report.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_another_back_end_or_driver_uses_is_not_removed() {
+    for (case, used) in users() {
+        let controller = controller();
+        let id = volume(&controller, "one", None).await;
+        let error =
+            operator(&controller, &[used]).run(Order::RemoveVolume(id.to_string())).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::FailedPrecondition, "{case}: {error}");
+        controller.get(&id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn two_back_ends_on_one_cloud_do_not_call_each_others_volumes_left_behind() {
+    let cloud = Arc::new(Fake::default());
+    let names = ["here", "there"].map(|name| name.parse().unwrap());
+    let backends =
+        names.into_iter().fold(Backends::builder(), |all, name| all.add(name, Arc::clone(&cloud) as _));
+    let controller = Arc::new(Controller::new(Arc::new(backends.build())));
+    let provision = Provision {
+        parameters: Parameters(BTreeMap::from([("backend".to_owned(), "here".to_owned())])),
+        ..provision("one")
+    };
+    let made = controller.create(provision).await.unwrap();
+    let id = VolumeId::new(made.backend, made.item.id);
+    attach(&controller, &id, "n1").await;
+    let mut world = world();
+    world.claims = vec![claim(&id)];
+    world.holds = vec![hold(&id, "n1")];
+    world.uses("n1", &id);
+    let report = operator(&controller, &[world]).run(MEND).await.unwrap();
+    assert_eq!(report.text, "2 volumes compared: no difference\n");
+    assert_eq!(controller.get(&id).await.unwrap().attached.len(), 1);
 }
 
 #[tokio::test]
@@ -216,7 +318,7 @@ async fn a_server_is_told_with_what_it_has() {
     volume(&controller, "two", Some("n1")).await;
     let mut world = world();
     world.claims = vec![claim(&one)];
-    world.in_use.get_mut("n2").unwrap().insert(one.to_string());
+    world.uses("n2", &one);
     let operator = operator(&controller, &[world]);
     let report = operator.run(Order::InspectServer("n2".to_owned())).await.unwrap();
     assert_eq!(report.json["node"], "n2;nova=22");

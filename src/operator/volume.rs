@@ -1,12 +1,9 @@
 //! Volumes: list, info, inspect, create, remove.
 
-use std::collections::BTreeMap;
-
 use crate::backend::Page;
 use crate::controller::{Found, Origin, Provision, SnapshotQuery};
 use crate::error::{Error, Result};
 use crate::operator::facts::{self, Inspected, Listed, Recorded, SnapshotFacts, VolumeFacts};
-use crate::operator::records::Claim;
 use crate::operator::{NewVolume, Operator, Report};
 use crate::volume::{
     Access, AccessKind, AccessMode, BackendName, Parameters, SnapshotId, TopologyRequirement, Volume,
@@ -43,7 +40,7 @@ impl Operator {
         let kubernetes = match &self.records {
             None => None,
             Some(records) => {
-                let persistent_volumes = self.claims().await?.remove(&id).unwrap_or_default();
+                let persistent_volumes = self.claims().await?.of(&id).to_vec();
                 let mut volume_attachments = records.holds().await?;
                 volume_attachments.retain(|hold| {
                     persistent_volumes.iter().any(|claim| claim.persistent_volume == hold.persistent_volume)
@@ -86,14 +83,7 @@ impl Operator {
     /// Not one that Kubernetes has a use for: its claim would lose its data and never know.
     pub(super) async fn remove_volume(&self, id: &str) -> Result<Report> {
         let id = self.controller.volume_id(id)?;
-        if let Some(claim) = self.claims().await?.remove(&id).and_then(|claims| claims.into_iter().next()) {
-            let by = claim.claim.map_or_else(String::new, |by| format!(" (claimed by {by})"));
-            return Err(Error::precondition(format!(
-                "PersistentVolume {}{by} is this volume: delete the claim or the PersistentVolume instead",
-                claim.persistent_volume
-            ))
-            .with("volume", &id));
-        }
+        self.check_unused(&id).await?;
         // Whoever mistyped an id wants to know.
         self.find(&id).await?;
         let deleted = self.progress.during(format!("remove volume {id}"), self.controller.delete(&id)).await;
@@ -101,22 +91,40 @@ impl Operator {
         Report::new(&serde_json::json!({"removed": id.to_string()}), format!("{id} is gone\n"))
     }
 
+    /// Refuses where the cluster has a use for the volume, or nobody can tell.
+    async fn check_unused(&self, id: &VolumeId) -> Result<()> {
+        let refused = |text: String| Err(Error::precondition(text).with("volume", id));
+        let Some(records) = &self.records else {
+            return match self.alone {
+                true => Ok(()),
+                false => refused(
+                    "no Kubernetes API is configured here, so nobody can tell whether a PersistentVolume has it: run this in \
+                     the controller's pod, or set \"kubernetes.server\"; where no Kubernetes uses these volumes, set \
+                     \"kubernetes.enabled\" to false"
+                        .to_owned(),
+                ),
+            };
+        };
+        if let Some(claim) = self.claims().await?.of(id).first() {
+            let driver =
+                claim.driver.as_ref().map_or_else(String::new, |name| format!(" of the driver {name}"));
+            let by = claim.claim.as_ref().map_or_else(String::new, |by| format!(" (claimed by {by})"));
+            return refused(format!(
+                "PersistentVolume {}{driver}{by} has this volume as {:?}: delete the claim or the PersistentVolume instead",
+                claim.persistent_volume, claim.handle
+            ));
+        }
+        match self.progress.during("list Nodes", records.in_use()).await?.has(id) {
+            true => refused(
+                "a Node has it in use or attached, as its status says: see kubectl get nodes --output yaml"
+                    .to_owned(),
+            ),
+            false => Ok(()),
+        }
+    }
+
     pub(super) async fn find(&self, id: &VolumeId) -> Result<Found<Volume>> {
         let item = self.controller.get(id).await?;
         Ok(Found { backend: id.backend.clone(), item })
-    }
-
-    /// The PersistentVolumes by volume; none where no cluster is asked.
-    pub(super) async fn claims(&self) -> Result<BTreeMap<VolumeId, Vec<Claim>>> {
-        let mut claims: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        if let Some(records) = &self.records {
-            for claim in self.progress.during("list PersistentVolumes", records.claims()).await? {
-                // A handle that is no id of ours is no volume of ours.
-                if let Ok(id) = self.controller.volume_id(&claim.handle) {
-                    claims.entry(id).or_default().push(claim);
-                }
-            }
-        }
-        Ok(claims)
     }
 }

@@ -1,6 +1,5 @@
 //! What must be so in every release, whatever its values.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -11,11 +10,11 @@ use crate::documents::{list, name, of_kind, parse, text};
 use crate::helm::{EVERYTHING, MINIMAL, ROOT, Tools, value_sets};
 
 /// Fails with what is wrong, if anything is.
-fn verdict(wrong: Vec<String>) -> Result<(), Failed> {
+pub fn verdict(wrong: Vec<String>) -> Result<(), Failed> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
 }
 
@@ -228,41 +227,26 @@ pub fn checksum(tools: &Tools) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Every metric that is named, is one of the driver's.
-pub fn metrics(tools: &Tools) -> Result<(), Failed> {
-    let known: BTreeSet<_> = words(&read("docs/metrics.md")).collect();
-    let objects = parse(&tools.render(EVERYTHING, &[])?);
-    let rules = of_kind(&objects, "PrometheusRule");
-    let expressions: Vec<_> =
-        list(rules[0], "/spec/groups/0/rules").iter().map(|rule| text(rule, "/expr").to_owned()).collect();
-    let dashboard: Value = serde_json::from_str(&read("charts/fairlead/files/dashboard.json"))?;
-    let panels: Vec<_> = list(&dashboard, "/panels")
-        .iter()
-        .flat_map(|panel| list(panel, "/targets"))
-        .map(|target| text(target, "/expr").to_owned())
-        .collect();
-    assert!(expressions.len() > 5 && panels.len() > 5, "something was read");
-    let mut wrong = Vec::new();
-    for expression in expressions.iter().chain(&panels) {
-        let mut named = words(expression).filter(|word| word != "fairlead_dev_driver").peekable();
-        if named.peek().is_none() {
-            wrong.push(format!("no metric: {expression}"));
-        }
-        for metric in named {
-            let base = ["_count", "_bucket", "_sum"].iter().find_map(|end| metric.strip_suffix(end));
-            if !known.contains(base.unwrap_or(&metric)) {
-                wrong.push(format!("{metric} is not in docs/metrics.md: {expression}"));
-            }
+/// What an API server does not know is not sent to it.
+pub fn versions(tools: &Tools) -> Result<(), Failed> {
+    for (version, known) in [("1.30.0", false), ("1.32.9", false), ("1.33.0", true), ("v1.34.1-eks-1", true)]
+    {
+        let objects = parse(&tools.render(MINIMAL, &["--kube-version", version])?);
+        let driver = of_kind(&objects, "CSIDriver")[0];
+        if driver["spec"].get("nodeAllocatableUpdatePeriodSeconds").is_some() != known {
+            return Err(format!("Kubernetes {version}: {}", driver["spec"]).into());
         }
     }
-    verdict(wrong)
+    Ok(())
 }
 
-/// The names in a text that begin as the driver's metrics do.
-fn words(text: &str) -> impl Iterator<Item = String> + use<> {
-    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let words: Vec<_> = words.filter(|word| word.starts_with("fairlead_")).map(str::to_owned).collect();
-    words.into_iter()
+/// A pod is not ready while one cloud is down: that must not keep nodes from being drained.
+pub fn drains(tools: &Tools) -> Result<(), Failed> {
+    let objects = parse(&tools.render(EVERYTHING, &[])?);
+    let budgets = of_kind(&objects, "PodDisruptionBudget");
+    assert!(!budgets.is_empty(), "there are budgets");
+    let kept = |budget: &&&Value| text(budget, "/spec/unhealthyPodEvictionPolicy") != "AlwaysAllow";
+    verdict(budgets.iter().filter(kept).map(|budget| name(budget)).collect())
 }
 
 /// What the driver says of a configuration, or its faults.

@@ -36,6 +36,9 @@ pub struct StorpoolConfig {
     pub cluster: String,
     /// What names in StorPool begin with, before the CSI name.
     pub prefix: Prefix,
+    /// The prefixes of other back ends with the same [`StorpoolConfig::cluster`] on the same StorPool: what has them is
+    /// theirs.
+    pub siblings: Vec<Prefix>,
     /// How long a client may take to confirm that it has a volume, in whole seconds.
     pub attach_timeout: Duration,
     /// How long StorPool keeps a snapshot of a volume that is deleted; `None`: it keeps none.
@@ -126,6 +129,7 @@ impl Default for StorpoolConfig {
             template: None,
             cluster: CLUSTER.to_owned(),
             prefix: Prefix::default(),
+            siblings: Vec::new(),
             attach_timeout: ATTACH,
             delete_after: None,
             per_server: None,

@@ -115,7 +115,7 @@ impl Cloud {
 
     /// The volume that is there, where it is the one that is ordered.
     fn same(&self, order: &VolumeOrder, found: &model::Volume) -> Result<Volume> {
-        if !self.is_ours(&found.tags) {
+        if !self.is_ours(&found.name, &found.tags) {
             return Err(Error::refused(
                 Kind::AlreadyExists,
                 format!(

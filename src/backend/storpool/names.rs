@@ -70,6 +70,18 @@ impl Prefix {
         }
     }
 
+    /// The prefix as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a name begins with it.
+    #[must_use]
+    pub fn begins(&self, name: &str) -> bool {
+        name.starts_with(&self.0)
+    }
+
     /// The name in StorPool of the volume that CSI calls so.
     ///
     /// # Errors

@@ -110,7 +110,7 @@ impl Cloud {
 
     async fn all_ours(&self) -> Result<Vec<model::Volume>> {
         let all = self.client.volumes().await?;
-        Ok(all.into_iter().filter(|volume| self.is_ours(&volume.tags)).collect())
+        Ok(all.into_iter().filter(|volume| self.is_ours(&volume.name, &volume.tags)).collect())
     }
 
     fn within(&self, used: Used, asked: Used) -> Result<()> {

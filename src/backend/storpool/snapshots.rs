@@ -65,7 +65,7 @@ impl Cloud {
     /// The snapshot that is there, where it is the one that is ordered.
     fn same_snapshot(&self, order: &SnapshotOrder, found: &model::Snapshot) -> Result<Snapshot> {
         let differs = |what: String| Err(Error::refused(Kind::AlreadyExists, what));
-        if !self.is_ours(&found.tags) {
+        if !self.is_ours(&found.name, &found.tags) {
             return differs("a snapshot of that name is there, and it is not this driver's".to_owned());
         }
         let snapshot = self.snapshot(found)?;
@@ -87,7 +87,7 @@ impl Cloud {
             let text = format!("it is a member of the group snapshot {group}: delete that");
             return Err(Error::invalid(text).with("snapshot", id));
         }
-        if !self.is_ours(&found.tags) && !names::is_global_id(id) {
+        if !self.is_ours(&found.name, &found.tags) && !names::is_global_id(id) {
             let text = "it is not this driver's, so it is not deleted: delete it in StorPool";
             return Err(Error::precondition(text).with("snapshot", id));
         }
@@ -133,7 +133,7 @@ impl Cloud {
         page: &Page,
     ) -> Result<Listing<Snapshot>> {
         let all = self.client.snapshots().await?;
-        let ours = all.iter().filter(|found| self.is_ours(&found.tags));
+        let ours = all.iter().filter(|found| self.is_ours(&found.name, &found.tags));
         let ours: Vec<Snapshot> = ours.map(|found| self.snapshot(found)).collect::<Result<_>>()?;
         let fits = |found: &Snapshot| {
             filter.snapshot.as_ref().is_none_or(|id| found.id == *id)
@@ -226,7 +226,7 @@ impl Cloud {
     /// Whether a snapshot is of this group, and ours.
     fn is_member(&self, found: &model::Snapshot, group: &str) -> bool {
         let of = self.config.prefix.group_of(&found.name, &found.tags);
-        self.is_ours(&found.tags) && of.as_deref() == Some(group)
+        self.is_ours(&found.name, &found.tags) && of.as_deref() == Some(group)
     }
 
     /// The group with the members that are there; `None` where there are none.

@@ -43,11 +43,12 @@ impl Cloud {
                 Err(error) => return Err(error),
             };
             // Whoever has a global id for a handle has told that this driver is to take the volume over.
-            if !self.is_ours(&found.tags) && !names::is_global_id(id) {
+            if !self.is_ours(&found.name, &found.tags) && !names::is_global_id(id) {
                 let text = format!(
-                    "it is not this driver's for the cluster {:?} (tag {}), so it is not deleted: delete it in StorPool",
-                    self.config.cluster,
-                    names::CLUSTER
+                    "it is not this back end's, by its name and the tag {} (which is {:?} here), so it is not deleted: delete it \
+                     in StorPool",
+                    names::CLUSTER,
+                    self.config.cluster
                 );
                 return Err(Error::precondition(text).with("volume", id));
             }
@@ -140,7 +141,7 @@ impl Cloud {
     pub(super) async fn list(&self, page: &Page) -> Result<Listing<Volume>> {
         let (volumes, table) = tokio::join!(self.client.volumes(), self.holders());
         let table = table?;
-        let ours = volumes?.into_iter().filter(|volume| self.is_ours(&volume.tags));
+        let ours = volumes?.into_iter().filter(|volume| self.is_ours(&volume.name, &volume.tags));
         let mut ours: Vec<(NativeId, model::Volume)> =
             ours.map(|volume| Ok((names::id(&volume.name)?, volume))).collect::<Result<_>>()?;
         ours.sort_by(|one, other| one.0.cmp(&other.0));
@@ -236,9 +237,10 @@ impl Cloud {
         })
     }
 
-    /// Whether tags are those of an object of ours.
-    pub(super) fn is_ours(&self, tags: &model::Tags) -> bool {
-        tags.get(names::CLUSTER) == Some(&self.config.cluster)
+    /// Whether the name and the tags are those of an object of ours.
+    pub(super) fn is_ours(&self, name: &str, tags: &model::Tags) -> bool {
+        let theirs = self.config.siblings.iter().any(|prefix| prefix.begins(name));
+        !theirs && tags.get(names::CLUSTER) == Some(&self.config.cluster)
     }
 }
 

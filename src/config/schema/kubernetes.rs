@@ -42,7 +42,7 @@ pub(super) fn read(top: &mut Section<'_>, outside: &Outside<'_>) -> KubernetesCo
         section.finish();
     }
     if enabled == Wanted::No {
-        return KubernetesConfig::default();
+        return KubernetesConfig { refused: true, ..KubernetesConfig::default() };
     }
     let named = server.is_some() || credentials.is_some();
     let credentials = credentials.unwrap_or_else(|| PathBuf::from(CREDENTIALS));
@@ -50,7 +50,7 @@ pub(super) fn read(top: &mut Section<'_>, outside: &Outside<'_>) -> KubernetesCo
         server.or_else(|| own_server(outside)).map(|server| KubernetesAccess { server, credentials, named });
     let [namespace, name, uid] = POD_VARIABLES.map(|variable| outside.environment.variable(variable));
     let pod = namespace.zip(name).zip(uid).map(|((namespace, name), uid)| Pod { namespace, name, uid });
-    KubernetesConfig { required: enabled == Wanted::Yes, access, pod }
+    KubernetesConfig { required: enabled == Wanted::Yes, refused: false, access, pod }
 }
 
 /// The address that Kubernetes gives every pod.

@@ -15,7 +15,10 @@ struct Told {
 
 /// As callers hear it.
 async fn told(can: Capabilities) -> Told {
-    let wire = Wire::new(Fake::new(can)).await;
+    told_by(Wire::new(Fake::new(can)).await).await
+}
+
+async fn told_by(wire: Wire) -> Told {
     let plugin = wire.identity().get_plugin_capabilities(csi::GetPluginCapabilitiesRequest {}).await;
     let (mut services, mut growth) = (Vec::new(), Vec::new());
     for one in plugin.unwrap().into_inner().capabilities {
@@ -92,4 +95,15 @@ async fn what_no_back_end_can_do_is_not_advertised() {
             (controller(&[9]), vec![1, 2, 3, 5, 7], growth)
         );
     }
+}
+
+/// Such volumes are in no listing, and external-attacher would attach them again every minute.
+#[tokio::test]
+async fn where_volumes_are_taken_over_no_listing_is_said_to_tell_who_has_them() {
+    let ready: Ready = Arc::new(|| Ok(()));
+    let wire = Wire::taking_over(Some("here"), Fake::new(Capabilities::ALL), Serves::All, ready).await;
+    let mut all = told(Capabilities::ALL).await.controller;
+    assert!(all.contains(&10));
+    all.retain(|number| *number != 10);
+    assert_eq!(told_by(wire).await.controller, all);
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use storpoolsim::{Fault, Rule};
 
 use super::world::{World, told};
-use crate::backend::Backend;
-use crate::backend::storpool::StorpoolBackend;
+use crate::backend::storpool::config::Prefix;
+use crate::backend::storpool::{StorpoolBackend, StorpoolConfig};
+use crate::backend::{Backend, Page, SnapshotFilter, SnapshotOrder};
 use crate::error::{Kind, Outcome};
+use crate::volume::{Parameters, Volume};
 
 #[tokio::test]
 async fn those_who_make_the_last_one_at_once_never_both_get_it() {
@@ -50,4 +52,38 @@ async fn one_that_came_in_between_counts_wherever_it_stands_in_the_order() {
         assert_eq!((kind, outcome), (Kind::ResourceExhausted, Outcome::Refused), "{text}");
         assert_eq!(world.volumes(), ["csi--other"]);
     }
+}
+
+/// They mark their volumes alike, but for the names.
+#[tokio::test]
+async fn two_back_ends_with_one_mark_keep_to_their_own_prefix() {
+    let prefix = |text: &str| Prefix::parse(text).unwrap();
+    let world = World::new(|config| {
+        config.siblings = vec![prefix("other--")];
+        config.max_volumes = Some(1);
+    })
+    .await;
+    let config = StorpoolConfig {
+        prefix: prefix("other--"),
+        siblings: vec![world.config.prefix.clone()],
+        ..world.config.clone()
+    };
+    let other = StorpoolBackend::open("other", config, Arc::default()).await.unwrap();
+    let one = world.create("v").await.unwrap();
+    let two = other.create(&super::world::order("v")).await.unwrap();
+    for (backend, own, their) in [(&world.backend, &one, &two), (&other, &two, &one)] {
+        let cut = |volume: &Volume| SnapshotOrder {
+            name: "s".to_owned(),
+            volume: volume.id.clone(),
+            parameters: Parameters::default(),
+        };
+        let snapshot = backend.create_snapshot(&cut(own)).await.unwrap();
+        let listed = backend.list(&Page::default()).await.unwrap().items;
+        assert_eq!(listed, std::slice::from_ref(own));
+        let snapshots = backend.list_snapshots(&SnapshotFilter::default(), &Page::default()).await.unwrap();
+        assert_eq!(snapshots.items, [snapshot]);
+        let (kind, outcome, text) = told(backend.delete(&their.id).await);
+        assert_eq!((kind, outcome), (Kind::FailedPrecondition, Outcome::Refused), "{text}");
+    }
+    assert_eq!(world.volumes().len(), 2);
 }
