@@ -116,6 +116,9 @@ pub enum PathKind {
     Dead,
 }
 
+/// A device that is kept open: see [`Host::hold`].
+pub type Hold = Box<dyn std::any::Any + Send>;
+
 /// This machine.
 #[async_trait]
 pub trait Host: Debug + Send + Sync {
@@ -207,6 +210,15 @@ pub trait Host: Debug + Send + Sync {
     /// # Errors
     /// `Busy` where it is in use.
     async fn unmount(&self, target: &Path) -> Result<()>;
+
+    /// Keeps the verified device open for as long as the answer lives, beside whoever claims it. A disk that is taken off
+    /// meanwhile fails, but the kernel gives its number to no other one before the last descriptor of it is closed
+    /// (virtio-blk, sd and loop free a number with its gendisk, which an open descriptor keeps): so all that is asked of,
+    /// and done to, the number meanwhile is asked of and done to this one disk.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` where the path leads to another device by now, `Unavailable` where it is gone.
+    async fn hold(&self, device: &Device) -> Result<Hold>;
 
     /// What signature the device bears, by blkid's low-level probe with O_DIRECT-fresh reads and exit codes told apart.
     ///

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
-use crate::host::{Host, Mount, PathKind, Signature, Usage};
+use crate::host::{Hold, Host, Mount, PathKind, Signature, Usage};
 use crate::volume::{Attachment, Bytes, Content, FsType, Health, Mark, NativeId};
 
 /// What is on a disk.
@@ -67,6 +67,10 @@ pub(super) struct State {
     pub(super) formats: usize,
     pub(super) destroyed: usize,
     pub(super) fuse: Option<(usize, Cut)>,
+    /// Comes in the place of the disk whose formatting is marked next.
+    pub(super) replacement: Option<Disk>,
+    /// Disks that were taken off while somebody had them open.
+    gone: BTreeSet<u64>,
     /// The back end keeps no record of the contents that a node can read.
     pub(super) unrecorded: bool,
     /// Disks tell nothing of themselves, so their file systems must bear marks.
@@ -84,6 +88,8 @@ pub(super) struct Machine {
     /// Where set, a format waits for it.
     pub(super) gate: Mutex<Option<Arc<Notify>>>,
     pub(super) presence: Mutex<Presence>,
+    /// Shared with whoever has a disk open.
+    held: Arc<()>,
 }
 
 fn off<T>() -> Result<T> {
@@ -106,10 +112,17 @@ impl Machine {
     }
 
     fn mark(&self, volume: &NativeId, content: Content) -> Result<()> {
+        let held = Arc::strong_count(&self.held) > 1;
         self.change(|state, _| {
             let unrecorded = state.unrecorded;
+            let replacement = state.replacement.take_if(|_| content == Content::Formatting);
             let image =
                 state.images.get_mut(volume.as_str()).ok_or_else(|| Error::not_found("no such volume"))?;
+            match (replacement, image.device) {
+                (Some(_), Some((number, _))) if held => drop(state.gone.insert(number)),
+                (Some(disk), _) => image.disk = disk,
+                (None, _) => {}
+            }
             if unrecorded {
                 return Ok(());
             }
@@ -348,6 +361,13 @@ impl Host for Machine {
         })
     }
 
+    async fn hold(&self, device: &Device) -> Result<Hold> {
+        self.read(|state| match state.disk(device.number) {
+            Some(_) => Ok(Box::new(Arc::clone(&self.held)) as Hold),
+            None => Err(Error::unknown(Kind::Unavailable, "gone")),
+        })
+    }
+
     async fn signature(&self, device: &Device) -> Result<Signature> {
         self.read(|state| {
             if state.in_use(device.number) {
@@ -376,6 +396,9 @@ impl Host for Machine {
             gate.notified().await;
         }
         self.change(|state, half| {
+            if state.gone.contains(&device.number) {
+                return Err(Error::unknown(Kind::Unavailable, "gone"));
+            }
             let image = state.image_of(device.number)?;
             let harm = !matches!(image.disk, Disk::Blank | Disk::Garbage | Disk::Fs { written: false, .. });
             let size = image.size;

@@ -61,6 +61,8 @@ impl Core {
             size: device.size,
             fs,
         };
+        // From here to the end of mkfs: what is proven blank must be what is formatted.
+        let _held = self.host.hold(device).await?;
         let content = content(connector, order).await?;
         let begun = match content {
             Content::New => {

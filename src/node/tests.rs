@@ -301,6 +301,22 @@ async fn only_what_is_new_and_proven_blank_is_formatted() {
     assert_eq!(rig.node.stage(&order).await.unwrap_err().kind(), Kind::FailedPrecondition);
 }
 
+/// The disk goes in the midst of it, and another one comes, which gets its number where nobody has the first one open.
+#[tokio::test]
+async fn only_the_disk_that_was_looked_at_is_formatted() {
+    for begun in [false, true] {
+        let rig = Rig::new();
+        if begun {
+            rig.machine.state().paths.insert(INTENT.into(), intent("here/v", "1", SIZE, "ext4"));
+        }
+        rig.machine.state().replacement = Some(formatted(FsType::Ext4));
+        let error = rig.node.stage(&stage(mount(FsType::Ext4, &[]))).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (Kind::Unavailable, Outcome::Unknown), "{error}");
+        let state = rig.machine.state();
+        assert_eq!((state.replacement.is_none(), state.formats, state.destroyed), (true, 0, 0));
+    }
+}
+
 /// The process ends at every change of a stage and the pod is gone by then: unstage takes the intent away. The record
 /// still lets the next stage complete, with the same attachment or with another one elsewhere.
 #[tokio::test]
