@@ -191,6 +191,12 @@ pub trait Host: Debug + Send + Sync {
     /// Where it cannot be removed.
     async fn remove_file(&self, path: &Path) -> Result<()>;
 
+    /// Removes what a [`Host::write_durable`] to this path that was killed half-way has left beside it. Nothing is `Ok`.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    async fn remove_half_written(&self, path: &Path) -> Result<()>;
+
     /// Mounts a device's file system. `options` are as in mount(8), split at commas outside quotes; those that are
     /// flags of mount(2) are recognised, the rest goes to the file system. Options never show in an error.
     ///

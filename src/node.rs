@@ -46,6 +46,7 @@ pub const STEPS: &[&str] = &[
     "stage.connected",
     "stage.checked",
     "stage.proved",
+    "stage.intent-begun",
     "stage.intent",
     "stage.formatting-marked",
     "stage.formatted",

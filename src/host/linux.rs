@@ -90,6 +90,11 @@ impl Host for Linux {
         blocking(move || paths::remove_file(&path)).await
     }
 
+    async fn remove_half_written(&self, path: &Path) -> Result<()> {
+        let path = path.to_owned();
+        blocking(move || paths::remove_half_written(&path)).await
+    }
+
     async fn mount(&self, device: &Path, target: &Path, fs: FsType, options: &[String]) -> Result<()> {
         let (device, target, options) = (device.to_owned(), target.to_owned(), options.to_vec());
         blocking(move || mount::mount(&device, &target, fs, &options)).await

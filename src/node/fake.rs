@@ -92,6 +92,12 @@ pub(super) struct Machine {
     held: Arc<()>,
 }
 
+/// Where a small file's new content waits until it is whole.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.new"))
+}
+
 fn off<T>() -> Result<T> {
     Err(Error::internal("the machine is off"))
 }
@@ -261,7 +267,11 @@ impl Host for Machine {
     async fn write_durable(&self, path: &Path, content: &str) -> Result<()> {
         self.change(|state, half| {
             let key = state.key(path);
-            if !half {
+            let beside = beside(&key);
+            if half {
+                state.paths.insert(beside, Entry::File(String::new()));
+            } else {
+                state.paths.remove(&beside);
                 state.paths.insert(key, Entry::File(content.to_owned()));
             }
             Ok(())
@@ -280,6 +290,14 @@ impl Host for Machine {
         self.change(|state, _| {
             let key = state.key(path);
             state.paths.remove(&key);
+            Ok(())
+        })
+    }
+
+    async fn remove_half_written(&self, path: &Path) -> Result<()> {
+        self.change(|state, _| {
+            let beside = beside(&state.key(path));
+            state.paths.remove(&beside);
             Ok(())
         })
     }
