@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -47,6 +48,15 @@ pub(super) enum Entry {
     Link,
 }
 
+/// What comes of a join.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Joining {
+    #[default]
+    Joins,
+    Fails,
+    Hangs,
+}
+
 /// Where the power goes: at the n-th change, before it, half-way through it, or after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
@@ -88,6 +98,7 @@ pub(super) struct Machine {
     /// Where set, a format waits for it.
     pub(super) gate: Mutex<Option<Arc<Notify>>>,
     pub(super) presence: Mutex<Presence>,
+    pub(super) joining: Mutex<Joining>,
     /// Shared with whoever has a disk open.
     held: Arc<()>,
 }
@@ -496,7 +507,18 @@ pub(super) struct Cloud(pub(super) Arc<Machine>);
 #[async_trait]
 impl Connector for Cloud {
     async fn join(&self) -> Result<Presence> {
-        Ok(self.0.presence.lock().unwrap().clone())
+        loop {
+            let joining = *self.0.joining.lock().unwrap();
+            match joining {
+                Joining::Joins => return Ok(self.0.presence.lock().unwrap().clone()),
+                Joining::Fails => return Err(Error::unknown(Kind::Unavailable, "no such cloud")),
+                Joining::Hangs => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    }
+
+    fn tells_identity(&self) -> bool {
+        self.0.presence.lock().unwrap().identity.is_some()
     }
 
     async fn connect(&self, volume: &NativeId, attachment: &Attachment) -> Result<Device> {

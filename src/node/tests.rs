@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::fake::{Cloud, Cut, Disk, Entry, Image, Machine};
+use super::fake::{Cloud, Cut, Disk, Entry, Image, Joining, Machine};
 use super::*;
 use crate::error::{Kind, Outcome};
 use crate::host::{Mount, PathKind};
@@ -794,6 +794,79 @@ async fn the_node_tells_of_itself_what_its_back_ends_know() {
     assert_eq!((info.id.to_string().as_str(), info.max_volumes), ("worker-1", Some(30)));
     set(None, "b", None);
     assert_eq!(rig.node.info().await.unwrap_err().kind(), Kind::FailedPrecondition);
+}
+
+/// Two back ends: `here` gives this node an identity, `there` only a place.
+fn two_clouds() -> (Node, [Arc<Machine>; 2]) {
+    let machines = [(Some("8c1e"), "here", 26), (None, "there", 5)].map(|(identity, place, max)| {
+        let machine = Arc::new(Machine::default());
+        *machine.presence.lock().unwrap() = crate::backend::Presence {
+            identity: identity.map(|value| ("nova".to_owned(), value.to_owned())),
+            topology: Topology([(place.to_owned(), "reachable".to_owned())].into()),
+            max_volumes: Some(max),
+        };
+        machine
+    });
+    let connectors = machines.each_ref().map(|machine| {
+        let cloud: Arc<dyn Connector> = Arc::new(Cloud(Arc::clone(machine)));
+        cloud
+    });
+    let connectors =
+        ["here", "there"].map(|name| name.parse().unwrap()).into_iter().zip(connectors).collect();
+    let config = NodeConfig {
+        name: "worker-1".into(),
+        topology: Topology::default(),
+        max_volumes: None,
+        foreign: None,
+    };
+    (Node::new(config, Arc::<Machine>::default(), connectors, Arc::default()), machines)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_back_end_that_cannot_be_joined_is_left_out_until_it_can() {
+    let known = async |node: &Node| {
+        let info = node.info().await.unwrap();
+        assert_eq!(info.id.to_string(), "worker-1;nova=8c1e");
+        (info.max_volumes, info.topology.0.into_keys().collect::<Vec<_>>().join(" "))
+    };
+    for joining in [Joining::Fails, Joining::Hangs] {
+        let (node, [here, there]) = two_clouds();
+        let set = |machine: &Machine, joining| *machine.joining.lock().unwrap() = joining;
+        set(&there, joining);
+        // Nobody would make it known later.
+        assert!(node.info().await.unwrap_err().to_string().contains("backend=there"));
+        let renewal = node.renewal();
+        let begun = tokio::time::Instant::now();
+        assert_eq!(known(&node).await, (Some(26), "here".to_owned()), "{joining:?}");
+        assert!(begun.elapsed() <= Duration::from_secs(11), "{:?}", begun.elapsed());
+        // What it has told before is as good as its answer.
+        set(&here, joining);
+        assert_eq!(known(&node).await, (Some(26), "here".to_owned()), "{joining:?}");
+        assert!(tokio::time::timeout(Duration::from_secs(60), renewal.notified()).await.is_err());
+        set(&there, Joining::Joins);
+        node.join(&"there".parse().unwrap()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(1), renewal.notified()).await.unwrap();
+        for joining in [Joining::Joins, joining] {
+            set(&there, joining);
+            assert_eq!(known(&node).await, (Some(5), "here there".to_owned()), "{joining:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_not_told_of_without_its_identity_nor_without_any_back_end() {
+    for joining in [Joining::Fails, Joining::Hangs] {
+        for identified in [true, false] {
+            let (node, [here, there]) = two_clouds();
+            let _renewal = node.renewal();
+            *here.joining.lock().unwrap() = joining;
+            if !identified {
+                here.presence.lock().unwrap().identity = None;
+                *there.joining.lock().unwrap() = joining;
+            }
+            assert!(node.info().await.unwrap_err().to_string().contains("backend=here"), "{identified}");
+        }
+    }
 }
 
 #[tokio::test]
