@@ -136,8 +136,10 @@ async fn live(role: Role, settings: Settings, log: LogHandle) -> Result<()> {
         socket = %config.endpoint.display(),
         "serving CSI"
     );
-    let registrar =
-        kubelet.map(|kubelet| kubelet::register(kubelet, &config, &readiness, &metrics)).transpose()?;
+    let registrar = match kubelet {
+        Some(kubelet) => Some(kubelet::register(kubelet, &config, &readiness, &metrics, house.renewal())?),
+        None => None,
+    };
     tokio::spawn(tell_the_end(shutdown.clone(), readiness));
     let serving = server::serve(house.routes(), listener, shutdown.clone());
     let end = shutdown.drain(config.grace_period, serving, || house.flights().len()).await;

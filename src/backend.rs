@@ -210,6 +210,11 @@ pub trait Connector: Debug + Send + Sync {
     /// Says why this node cannot be one of the back end's servers.
     async fn join(&self) -> Result<Presence>;
 
+    /// Whether what [`Connector::join`] tells has an identity in it, so that this node's id is not whole without it.
+    fn tells_identity(&self) -> bool {
+        true
+    }
+
     /// Brings the attached volume up as a device and proves that it is the right one. Waits for a device that is late.
     ///
     /// # Errors

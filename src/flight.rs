@@ -83,16 +83,20 @@ struct Landing<T> {
     result: watch::Sender<Option<Result<T>>>,
 }
 
+impl<T> Landing<T> {
+    /// Off the board first, so that whoever sees the result can fly again under the same key. From then on the key may
+    /// be another flight's.
+    fn land(&self, result: Result<T>) {
+        lock(&self.board).remove(&self.key);
+        self.result.send_replace(Some(result));
+    }
+}
+
 impl<T> Drop for Landing<T> {
     fn drop(&mut self) {
-        lock(&self.board).remove(&self.key);
-        self.result.send_if_modified(|result| {
-            let panicked = result.is_none();
-            if panicked {
-                *result = Some(Err(Error::internal("the operation ended without a result (see the log)")));
-            }
-            panicked
-        });
+        if self.result.borrow().is_none() {
+            self.land(Err(Error::internal("the operation ended without a result (see the log)")));
+        }
     }
 }
 
@@ -140,10 +144,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         drop(board);
         tokio::spawn(
             async move {
-                let result = PHASE.scope(phase, work).await;
-                // Off the board first, so that whoever sees the result can fly again under the same key.
-                lock(&landing.board).remove(&landing.key);
-                landing.result.send_replace(Some(result));
+                landing.land(PHASE.scope(phase, work).await);
             }
             .in_current_span(),
         );
@@ -164,7 +165,9 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
 
+    use futures_util::FutureExt;
     use tokio::sync::Notify;
 
     use super::*;
@@ -197,6 +200,37 @@ mod tests {
         assert_eq!(retry.await.unwrap().unwrap(), 7);
         assert_eq!(runs.load(Ordering::SeqCst), 1);
         assert!(flights.status().is_empty());
+    }
+
+    /// Flies again under the key as soon as it is woken: within the landing itself.
+    struct Successor {
+        flights: Flights<u32>,
+        woken: AtomicUsize,
+    }
+
+    impl Wake for Successor {
+        fn wake(self: Arc<Self>) {
+            self.woken.fetch_add(1, Ordering::SeqCst);
+            let flight = self.flights.run("v", "b", std::future::pending());
+            assert!(flight.now_or_never().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_landing_leaves_its_successor_on_the_board() {
+        let flights = Flights::<u32>::default();
+        let successor = Arc::new(Successor { flights: flights.clone(), woken: AtomicUsize::new(0) });
+        let mut first = Box::pin(flights.run("v", "a", async { Ok(7) }));
+        let waker = Waker::from(Arc::clone(&successor));
+        assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        // Not polled meanwhile: that would give it another waker.
+        while successor.woken.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(first.await.unwrap(), 7);
+        assert_eq!(flights.status().len(), 1);
+        assert_eq!(flights.run("v", "c", async { Ok(0) }).await.unwrap_err().kind(), Kind::Busy);
+        assert_eq!(successor.woken.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]

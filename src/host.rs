@@ -116,6 +116,9 @@ pub enum PathKind {
     Dead,
 }
 
+/// A device that is kept open: see [`Host::hold`].
+pub type Hold = Box<dyn std::any::Any + Send>;
+
 /// This machine.
 #[async_trait]
 pub trait Host: Debug + Send + Sync {
@@ -188,6 +191,12 @@ pub trait Host: Debug + Send + Sync {
     /// Where it cannot be removed.
     async fn remove_file(&self, path: &Path) -> Result<()>;
 
+    /// Removes what a [`Host::write_durable`] to this path that was killed half-way has left beside it. Nothing is `Ok`.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    async fn remove_half_written(&self, path: &Path) -> Result<()>;
+
     /// Mounts a device's file system. `options` are as in mount(8), split at commas outside quotes; those that are
     /// flags of mount(2) are recognised, the rest goes to the file system. Options never show in an error.
     ///
@@ -207,6 +216,15 @@ pub trait Host: Debug + Send + Sync {
     /// # Errors
     /// `Busy` where it is in use.
     async fn unmount(&self, target: &Path) -> Result<()>;
+
+    /// Keeps the verified device open for as long as the answer lives, beside whoever claims it. A disk that is taken off
+    /// meanwhile fails, but the kernel gives its number to no other one before the last descriptor of it is closed
+    /// (virtio-blk, sd and loop free a number with its gendisk, which an open descriptor keeps): so all that is asked of,
+    /// and done to, the number meanwhile is asked of and done to this one disk.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` where the path leads to another device by now, `Unavailable` where it is gone.
+    async fn hold(&self, device: &Device) -> Result<Hold>;
 
     /// What signature the device bears, by blkid's low-level probe with O_DIRECT-fresh reads and exit codes told apart.
     ///

@@ -11,6 +11,7 @@ mod fake;
 mod format;
 mod health;
 mod info;
+mod join;
 #[cfg(test)]
 pub(crate) mod model;
 mod mounted;
@@ -30,6 +31,8 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::backend::Connector;
 use crate::error::{Error, Result};
 use crate::flight::{FlightStatus, Flights};
@@ -46,6 +49,7 @@ pub const STEPS: &[&str] = &[
     "stage.connected",
     "stage.checked",
     "stage.proved",
+    "stage.intent-begun",
     "stage.intent",
     "stage.formatting-marked",
     "stage.formatted",
@@ -168,9 +172,24 @@ impl Node {
     /// This node's id, cap and place.
     ///
     /// # Errors
-    /// Where a back end cannot be joined.
+    /// Where a back end that matters cannot be joined (see [`Node::renewal`]).
     pub async fn info(&self) -> Result<NodeInfo> {
         self.core.info().await
+    }
+
+    /// Makes this node known to a back end, however long that takes.
+    ///
+    /// # Errors
+    /// Where it cannot be joined.
+    pub async fn join(&self, backend: &BackendName) -> Result<()> {
+        self.core.join(backend).await.map(drop)
+    }
+
+    /// Notified each time that [`Node::info`] would tell of a back end that it left out before. Whoever asks for this
+    /// promises to see to it that the cluster asks again; where nobody does, no back end is left out.
+    #[must_use]
+    pub fn renewal(&self) -> Arc<Notify> {
+        self.core.joins.renewal()
     }
 
     /// Connects, proves, formats and mounts (or only connects, for a raw device).

@@ -10,9 +10,11 @@ mod service;
 mod status;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
@@ -55,14 +57,15 @@ pub struct Registrar {
 impl Registrar {
     /// Opens the registration socket, and serves it until [`Registrar::end`]. The CSI socket must be open by now,
     /// because the kubelet calls at once. `taken` is what to do where another process serves the registration socket.
+    /// Each time that `renewal` is notified, the socket is made anew, so that the kubelet asks NodeGetInfo again.
     ///
     /// # Errors
     /// As [`socket::listen_at`].
-    pub fn start(plugin: Plugin, status: Status, taken: String) -> Result<Self> {
+    pub fn start(plugin: Plugin, status: Status, taken: String, renewal: Arc<Notify>) -> Result<Self> {
         status.waiting("has not registered the driver yet");
         let first = socket::listen_at(&plugin.socket, &taken)?;
         tracing::info!(socket = %plugin.socket.display(), "waiting for the kubelet to register the driver");
-        Ok(Self { serving: tokio::spawn(keep(plugin, status, taken, first)) })
+        Ok(Self { serving: tokio::spawn(keep(plugin, status, taken, renewal, first)) })
     }
 
     /// Removes the socket, on which the kubelet deregisters the driver.
@@ -80,11 +83,18 @@ impl Registrar {
 }
 
 /// Serves for ever; makes the socket again whenever it is gone.
-async fn keep(plugin: Plugin, status: Status, taken: String, mut open: (UnixListener, SocketFile)) {
+async fn keep(
+    plugin: Plugin,
+    status: Status,
+    taken: String,
+    renewal: Arc<Notify>,
+    mut open: (UnixListener, SocketFile),
+) {
     loop {
         let (listener, file) = open;
         tokio::select! {
             () = serve(&plugin, &status, listener) => tokio::time::sleep(LOOK).await,
+            () = renewal.notified() => tracing::info!("registering anew: the kubelet asks for the node's id and place only then"),
             () = gone(&file) => tracing::warn!(socket = %plugin.socket.display(), "the registration socket was removed"),
         }
         drop(file);

@@ -61,13 +61,21 @@ impl Machine {
 
     /// `fairlead <role>` with its CSI socket in `plugins/<name>`, where the kubelet's directory is mounted so.
     fn command(&self, role: &str, name: &str, propagation: &str) -> Command {
+        self.command_of(role, name, propagation, &["data"])
+    }
+
+    /// The same with back ends of these directories, and of their names.
+    fn command_of(&self, role: &str, name: &str, propagation: &str, backends: &[&str]) -> Command {
         let config = self.path(&format!("{name}.yaml"));
         let root = self.0.path().display();
         let text = format!(
             "endpoint: unix://{}\nhttp: 127.0.0.1:0\nnode: {{name: worker, kubeletDir: {root}/kubelet}}\n\
-             backends: {{here: {{kind: file, directory: {root}/data}}}}\n",
+             backends:\n",
             self.endpoint(name).display()
         );
+        let backends =
+            backends.iter().map(|name| format!("  {name}: {{kind: file, directory: {root}/{name}}}\n"));
+        let text = text + &backends.collect::<String>();
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new("unshare");
         let script = "mount --bind \"$0\" \"$0\" && mount --make-$1 \"$0\" && shift && exec \"$@\"";
@@ -194,6 +202,33 @@ async fn a_registration_socket_that_was_removed_is_made_again() {
     let mut kubelet = Kubelet::find(&socket).await;
     assert_eq!(kubelet.ask().await.name, DRIVER);
     kubelet.notify(None).await;
+    assert!(process.http("/readyz").starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_back_end_that_comes_late_is_told_to_the_kubelet() {
+    let machine = Machine::new();
+    let mut command = machine.command_of("node", "one", "shared", &["data", "late"]);
+    let process = Process::start(&mut command, &machine.path("one.log"));
+    process.wait_for("waiting for the kubelet to register the driver");
+    let segments = async || {
+        let client = Client::dial(&machine.endpoint("one")).await.unwrap();
+        let node = client.node().node_get_info(NodeGetInfoRequest {}).await.unwrap().into_inner();
+        let topology = node.accessible_topology.unwrap_or_default();
+        topology
+            .segments
+            .into_keys()
+            .map(|key| key.rsplit('/').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    Kubelet::find(&machine.registration()).await.notify(None).await;
+    assert_eq!(segments().await, ["data"]);
+    assert!(process.log().contains("this node is told of without it"), "{}", process.log());
+    std::fs::create_dir(machine.path("late")).unwrap();
+    process.wait_for("registering anew");
+    process.wait_for_http("/readyz", "kubelet: has not registered the driver since");
+    Kubelet::find(&machine.registration()).await.notify(None).await;
+    assert_eq!(segments().await, ["data", "late"]);
     assert!(process.http("/readyz").starts_with("HTTP/1.1 200"));
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tonic::service::Routes;
 
 use crate::backend::cinder::connector::{CinderConnector, NamelessConnector};
@@ -51,7 +52,7 @@ impl House {
         let mut parts = Vec::new();
         let controller = role.controller().then(|| controller(config, metrics, &mut parts));
         let node = match role.node() {
-            true => Some(Arc::new(node(config, role, metrics, &mut parts)?)),
+            true => Some(node(config, role, metrics, &mut parts)?),
             false => None,
         };
         let names = parts.iter().map(|part| part.name.clone()).collect();
@@ -81,6 +82,11 @@ impl House {
         if let Some(controller) = &self.controller {
             tokio::spawn(kubernetes::pass_warnings_on(Arc::downgrade(controller)));
         }
+    }
+
+    /// Notified when the kubelet should ask again what this node is.
+    pub fn renewal(&self) -> Arc<Notify> {
+        self.node.as_ref().map_or_else(Arc::default, |node| node.renewal())
     }
 
     /// What is under way.
@@ -232,16 +238,16 @@ fn tell(name: &BackendName, metrics: &Arc<Metrics>) -> Box<dyn Fn(bool) + Send +
     Box::new(move |ready| metrics.backend_ready(name.as_str(), ready))
 }
 
-fn node(config: &Config, role: Role, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) -> Result<Node> {
+fn node(config: &Config, role: Role, metrics: &Arc<Metrics>, parts: &mut Vec<Part>) -> Result<Arc<Node>> {
     let host = Arc::new(Linux::new());
     require(&host.missing_tools(&config.file_systems))?;
     let mut connectors: BTreeMap<BackendName, Arc<dyn Connector>> = BTreeMap::new();
     for (name, settings) in &config.backends {
-        let connector = connector(config, name, settings, metrics);
-        parts.push(node_part(name, Arc::clone(&connector), role, metrics));
-        connectors.insert(name.clone(), connector);
+        connectors.insert(name.clone(), connector(config, name, settings, metrics));
     }
-    Ok(Node::new(config.node.clone(), host, connectors, Arc::clone(metrics)))
+    let node = Arc::new(Node::new(config.node.clone(), host, connectors, Arc::clone(metrics)));
+    parts.extend(config.backends.iter().map(|(name, _)| node_part(name, &node, role, metrics)));
+    Ok(node)
 }
 
 /// Refuses to start a node that would fail at its first pod.
@@ -280,10 +286,11 @@ fn connector(
 }
 
 /// A node joins each back end once at start; after that, each NodeGetInfo joins again.
-fn node_part(name: &BackendName, connector: Arc<dyn Connector>, role: Role, metrics: &Arc<Metrics>) -> Part {
+fn node_part(name: &BackendName, node: &Arc<Node>, role: Role, metrics: &Arc<Metrics>) -> Part {
+    let (node, joined) = (Arc::clone(node), name.clone());
     let probe = move || {
-        let connector = Arc::clone(&connector);
-        Box::pin(async move { connector.join().await.map(drop) }) as _
+        let (node, name) = (Arc::clone(&node), joined.clone());
+        Box::pin(async move { node.join(&name).await }) as _
     };
     // Where both are in one process, the metric is the controller's, which knows more.
     let tell = if role == Role::Node { tell(name, metrics) } else { Box::new(|_| {}) };

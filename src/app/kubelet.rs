@@ -6,6 +6,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host;
@@ -68,7 +70,7 @@ pub fn taken(driver: &str) -> String {
     )
 }
 
-/// Begins to register with the kubelet; the CSI socket is open by now.
+/// Begins to register with the kubelet, and anew each time that `renewal` is notified; the CSI socket is open by now.
 ///
 /// # Errors
 /// Where the registration socket cannot be had.
@@ -77,11 +79,12 @@ pub fn register(
     config: &Config,
     readiness: &Readiness,
     metrics: &Arc<Metrics>,
+    renewal: Arc<Notify>,
 ) -> Result<Registrar> {
     let driver = config.driver_name.clone();
     let socket = registrar::socket_path(kubelet, &driver);
     let taken = taken(&driver);
     let status = Status::new(driver.clone(), readiness.clone(), Arc::clone(metrics));
     let plugin = Plugin { driver, endpoint: config.endpoint.clone(), socket };
-    Registrar::start(plugin, status, taken)
+    Registrar::start(plugin, status, taken, renewal)
 }

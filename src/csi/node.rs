@@ -53,7 +53,12 @@ impl Service {
             ));
         }
         let staging = parse::path(&raw.staging_target_path, "staging_target_path")?;
-        let readonly = raw.readonly || access.mode.read_only();
+        // kubelet tells the node of a claim that is read-only, but not of a PV that is: that stands in the attachment alone.
+        let attached_readonly = match raw.publish_context.is_empty() {
+            true => false,
+            false => Attachment::from_context(&raw.publish_context)?.readonly,
+        };
+        let readonly = raw.readonly || attached_readonly || access.mode.read_only();
         let volume = self.node.volume_id(id)?;
         self.node.publish(&Publish { volume, staging, target, access, readonly }).await?;
         Ok(csi::NodePublishVolumeResponse {})

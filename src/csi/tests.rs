@@ -230,6 +230,72 @@ async fn a_volume_goes_from_order_to_mount_and_back() {
     assert_eq!(failed(get), Code::NotFound);
 }
 
+/// kubelet tells the node's publish nothing of a PV that is read-only: the attachment alone does.
+#[tokio::test]
+async fn what_is_attached_read_only_is_published_read_only() {
+    for capability in [writer(), block(Mode::SingleNodeMultiWriter)] {
+        let wire = Wire::new(Fake::default()).await;
+        let (mut controller, mut node) = (wire.controller(), wire.node());
+        let id = controller.create_volume(order("v")).await.unwrap().into_inner().volume.unwrap().volume_id;
+        // A blank volume can be formatted only while it may be written.
+        for readonly in [false, true] {
+            let attach = csi::ControllerPublishVolumeRequest {
+                volume_capability: Some(capability.clone()),
+                readonly,
+                ..publish_order(&id, "worker-1")
+            };
+            let attached = controller.controller_publish_volume(attach).await.unwrap().into_inner();
+            let stage = csi::NodeStageVolumeRequest {
+                volume_id: id.clone(),
+                publish_context: attached.publish_context.clone(),
+                staging_target_path: "/kubelet/staging".into(),
+                volume_capability: Some(capability.clone()),
+                ..Default::default()
+            };
+            node.node_stage_volume(stage).await.unwrap();
+            let publish = csi::NodePublishVolumeRequest {
+                volume_id: id.clone(),
+                publish_context: attached.publish_context,
+                staging_target_path: "/kubelet/staging".into(),
+                target_path: "/kubelet/pods/mount".into(),
+                volume_capability: Some(capability.clone()),
+                ..Default::default()
+            };
+            node.node_publish_volume(publish.clone()).await.unwrap();
+            // The same order without the attachment shows what came of it.
+            for asked in [false, true] {
+                let again = csi::NodePublishVolumeRequest {
+                    publish_context: BTreeMap::new(),
+                    readonly: asked,
+                    ..publish.clone()
+                };
+                let again = node.node_publish_volume(again).await.map(drop).map_err(|status| status.code());
+                let told = if asked == readonly {
+                    Ok(())
+                } else if readonly && capability == writer() {
+                    Err(Code::FailedPrecondition)
+                } else {
+                    Err(Code::AlreadyExists)
+                };
+                assert_eq!(again, told, "{readonly} {asked} {capability:?}");
+            }
+            let unpublish = csi::NodeUnpublishVolumeRequest {
+                volume_id: id.clone(),
+                target_path: "/kubelet/pods/mount".into(),
+            };
+            node.node_unpublish_volume(unpublish).await.unwrap();
+            let unstage = csi::NodeUnstageVolumeRequest {
+                volume_id: id.clone(),
+                staging_target_path: "/kubelet/staging".into(),
+            };
+            node.node_unstage_volume(unstage).await.unwrap();
+            let detach =
+                csi::ControllerUnpublishVolumeRequest { volume_id: id.clone(), ..Default::default() };
+            controller.controller_unpublish_volume(detach).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn snapshots_sources_and_topology_are_told_as_they_were_asked_for() {
     use csi::volume_content_source::{SnapshotSource, Type};

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::ask::Asker;
 use super::tools::{Tool, Tools};
 use super::{
-    Host, Mount, PathKind, Signature, Usage, blank, blkid, device, filesystem, mount, mountinfo, paths,
+    Hold, Host, Mount, PathKind, Signature, Usage, blank, blkid, device, filesystem, mount, mountinfo, paths,
     superblock, usage,
 };
 use crate::backend::Device;
@@ -90,6 +90,11 @@ impl Host for Linux {
         blocking(move || paths::remove_file(&path)).await
     }
 
+    async fn remove_half_written(&self, path: &Path) -> Result<()> {
+        let path = path.to_owned();
+        blocking(move || paths::remove_half_written(&path)).await
+    }
+
     async fn mount(&self, device: &Path, target: &Path, fs: FsType, options: &[String]) -> Result<()> {
         let (device, target, options) = (device.to_owned(), target.to_owned(), options.to_vec());
         blocking(move || mount::mount(&device, &target, fs, &options)).await
@@ -103,6 +108,11 @@ impl Host for Linux {
     async fn unmount(&self, target: &Path) -> Result<()> {
         let target = target.to_owned();
         blocking(move || mount::unmount(&target)).await
+    }
+
+    async fn hold(&self, device: &Device) -> Result<Hold> {
+        let device = device.clone();
+        blocking(move || Ok(Box::new(device::open(&device, device::Open::Shared)?) as Hold)).await
     }
 
     async fn signature(&self, device: &Device) -> Result<Signature> {

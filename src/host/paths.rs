@@ -1,6 +1,6 @@
 //! Directories and small files, made and removed one by one, never through a link in the last part.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -14,6 +14,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::{PathKind, mount, mountinfo};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 
 /// The largest file that [`read_small`] takes.
 const SMALL: u64 = 64 << 10;
@@ -78,6 +79,14 @@ impl<'a> Entry<'a> {
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(self.error("look at", errno)),
         }
+    }
+
+    /// Where its new content waits.
+    fn new_name(&self) -> OsString {
+        let mut name = OsString::from(".");
+        name.push(self.name);
+        name.push(".new");
+        name
     }
 
     fn sync_directory(&self) -> Result<()> {
@@ -161,13 +170,12 @@ fn not_empty(path: &Path) -> Error {
 /// crash leaves behind is overwritten by the next try.
 pub(super) fn write_durable(path: &Path, content: &str) -> Result<()> {
     let entry = Entry::within(path)?;
-    let mut name = std::ffi::OsString::from(".");
-    name.push(entry.name);
-    name.push(".new");
+    let name = entry.new_name();
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = openat(&entry.directory, name.as_os_str(), flags, Mode::from_bits_truncate(0o600))
         .map_err(|errno| entry.error("write beside", errno))?;
     let mut file = File::from(file);
+    failpoint::step("stage.intent-begun");
     let written = file
         .write_all(content.as_bytes())
         .and_then(|()| file.sync_all())
@@ -209,6 +217,15 @@ pub(super) fn remove_file(path: &Path) -> Result<()> {
     match unlinkat(&entry.directory, entry.name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => entry.sync_directory(),
         Err(errno) => Err(entry.error("remove", errno)),
+    }
+}
+
+/// Removes what a [`write_durable`] that was killed has left beside the path. Not durably: it tells nobody anything.
+pub(super) fn remove_half_written(path: &Path) -> Result<()> {
+    let Some(entry) = Entry::find(path)? else { return Ok(()) };
+    match unlinkat(&entry.directory, entry.new_name().as_os_str(), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(entry.error("remove what was half-written beside", errno)),
     }
 }
 
@@ -269,6 +286,11 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("record");
         assert_eq!(read_small(&path).unwrap(), None);
+        std::fs::write(place.path().join(".record.new"), "what a crash left").unwrap();
+        for _ in 0..2 {
+            remove_half_written(&path).unwrap();
+            assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+        }
         std::fs::write(place.path().join(".record.new"), "what a crash left, and longer").unwrap();
         for content in ["one", "", "three"] {
             write_durable(&path, content).unwrap();

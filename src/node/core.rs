@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::host::{Host, PathKind};
 use crate::metrics::Metrics;
 use crate::node::NodeConfig;
+use crate::node::join::Joins;
 use crate::node::mounted::{Backing, Table};
 use crate::volume::{BackendName, FsType, VolumeId};
 
@@ -17,6 +18,7 @@ pub(super) struct Core {
     pub(super) config: NodeConfig,
     pub(super) host: Arc<dyn Host>,
     pub(super) connectors: BTreeMap<BackendName, Arc<dyn Connector>>,
+    pub(super) joins: Joins,
     metrics: Arc<Metrics>,
     /// The volumes that the metric counts as connected: nothing is decided by it. A new process fills it as it meets
     /// the volumes again, which the once-a-minute statistics do.
@@ -39,7 +41,7 @@ impl Core {
         connectors: BTreeMap<BackendName, Arc<dyn Connector>>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { config, host, connectors, metrics, counted: Mutex::default() }
+        Self { config, host, connectors, joins: Joins::default(), metrics, counted: Mutex::default() }
     }
 
     /// The connector of a volume's back end; `NotFound` for a back end that is not configured here.

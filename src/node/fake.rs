@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::backend::{Connector, Device, Presence};
 use crate::error::{Error, Kind, Result};
-use crate::host::{Host, Mount, PathKind, Signature, Usage};
+use crate::host::{Hold, Host, Mount, PathKind, Signature, Usage};
 use crate::volume::{Attachment, Bytes, Content, FsType, Health, Mark, NativeId};
 
 /// What is on a disk.
@@ -47,6 +48,15 @@ pub(super) enum Entry {
     Link,
 }
 
+/// What comes of a join.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Joining {
+    #[default]
+    Joins,
+    Fails,
+    Hangs,
+}
+
 /// Where the power goes: at the n-th change, before it, half-way through it, or after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
@@ -67,6 +77,10 @@ pub(super) struct State {
     pub(super) formats: usize,
     pub(super) destroyed: usize,
     pub(super) fuse: Option<(usize, Cut)>,
+    /// Comes in the place of the disk whose formatting is marked next.
+    pub(super) replacement: Option<Disk>,
+    /// Disks that were taken off while somebody had them open.
+    gone: BTreeSet<u64>,
     /// The back end keeps no record of the contents that a node can read.
     pub(super) unrecorded: bool,
     /// Disks tell nothing of themselves, so their file systems must bear marks.
@@ -84,6 +98,15 @@ pub(super) struct Machine {
     /// Where set, a format waits for it.
     pub(super) gate: Mutex<Option<Arc<Notify>>>,
     pub(super) presence: Mutex<Presence>,
+    pub(super) joining: Mutex<Joining>,
+    /// Shared with whoever has a disk open.
+    held: Arc<()>,
+}
+
+/// Where a small file's new content waits until it is whole.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.new"))
 }
 
 fn off<T>() -> Result<T> {
@@ -106,10 +129,17 @@ impl Machine {
     }
 
     fn mark(&self, volume: &NativeId, content: Content) -> Result<()> {
+        let held = Arc::strong_count(&self.held) > 1;
         self.change(|state, _| {
             let unrecorded = state.unrecorded;
+            let replacement = state.replacement.take_if(|_| content == Content::Formatting);
             let image =
                 state.images.get_mut(volume.as_str()).ok_or_else(|| Error::not_found("no such volume"))?;
+            match (replacement, image.device) {
+                (Some(_), Some((number, _))) if held => drop(state.gone.insert(number)),
+                (Some(disk), _) => image.disk = disk,
+                (None, _) => {}
+            }
             if unrecorded {
                 return Ok(());
             }
@@ -248,7 +278,11 @@ impl Host for Machine {
     async fn write_durable(&self, path: &Path, content: &str) -> Result<()> {
         self.change(|state, half| {
             let key = state.key(path);
-            if !half {
+            let beside = beside(&key);
+            if half {
+                state.paths.insert(beside, Entry::File(String::new()));
+            } else {
+                state.paths.remove(&beside);
                 state.paths.insert(key, Entry::File(content.to_owned()));
             }
             Ok(())
@@ -267,6 +301,14 @@ impl Host for Machine {
         self.change(|state, _| {
             let key = state.key(path);
             state.paths.remove(&key);
+            Ok(())
+        })
+    }
+
+    async fn remove_half_written(&self, path: &Path) -> Result<()> {
+        self.change(|state, _| {
+            let beside = beside(&state.key(path));
+            state.paths.remove(&beside);
             Ok(())
         })
     }
@@ -348,6 +390,13 @@ impl Host for Machine {
         })
     }
 
+    async fn hold(&self, device: &Device) -> Result<Hold> {
+        self.read(|state| match state.disk(device.number) {
+            Some(_) => Ok(Box::new(Arc::clone(&self.held)) as Hold),
+            None => Err(Error::unknown(Kind::Unavailable, "gone")),
+        })
+    }
+
     async fn signature(&self, device: &Device) -> Result<Signature> {
         self.read(|state| {
             if state.in_use(device.number) {
@@ -376,6 +425,9 @@ impl Host for Machine {
             gate.notified().await;
         }
         self.change(|state, half| {
+            if state.gone.contains(&device.number) {
+                return Err(Error::unknown(Kind::Unavailable, "gone"));
+            }
             let image = state.image_of(device.number)?;
             let harm = !matches!(image.disk, Disk::Blank | Disk::Garbage | Disk::Fs { written: false, .. });
             let size = image.size;
@@ -455,7 +507,18 @@ pub(super) struct Cloud(pub(super) Arc<Machine>);
 #[async_trait]
 impl Connector for Cloud {
     async fn join(&self) -> Result<Presence> {
-        Ok(self.0.presence.lock().unwrap().clone())
+        loop {
+            let joining = *self.0.joining.lock().unwrap();
+            match joining {
+                Joining::Joins => return Ok(self.0.presence.lock().unwrap().clone()),
+                Joining::Fails => return Err(Error::unknown(Kind::Unavailable, "no such cloud")),
+                Joining::Hangs => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    }
+
+    fn tells_identity(&self) -> bool {
+        self.0.presence.lock().unwrap().identity.is_some()
     }
 
     async fn connect(&self, volume: &NativeId, attachment: &Attachment) -> Result<Device> {

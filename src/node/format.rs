@@ -61,6 +61,8 @@ impl Core {
             size: device.size,
             fs,
         };
+        // From here to the end of mkfs: what is proven blank must be what is formatted.
+        let _held = self.host.hold(device).await?;
         let content = content(connector, order).await?;
         let begun = match content {
             Content::New => {
@@ -177,7 +179,8 @@ impl Core {
         Ok(())
     }
 
-    /// Removes an intent of this volume: kubelet wants the staging directory empty. Another's file stays.
+    /// Removes an intent of this volume: kubelet wants the staging directory empty. Another's file stays, but for one that
+    /// was never finished, which tells nobody anything.
     pub(super) async fn forget_intent(&self, volume: &VolumeId, staging: &Path) -> Result<()> {
         let path = intent_path(staging);
         let found = self.host.read_small(&path).await?;
@@ -186,7 +189,7 @@ impl Core {
             tracing::warn!(%volume, "the volume is let go of with its formatting interrupted");
             self.host.remove_file(&path).await?;
         }
-        Ok(())
+        self.host.remove_half_written(&path).await
     }
 }
 

@@ -16,8 +16,7 @@ impl Core {
         let mut identities = BTreeMap::new();
         let mut topology = self.config.topology.clone();
         let mut max_volumes = self.config.max_volumes;
-        for (name, connector) in &self.connectors {
-            let presence = connector.join().await.map_err(|error| error.with("backend", name))?;
+        for (name, presence) in self.presences().await? {
             if let Some((kind, value)) = presence.identity {
                 same(&mut identities, "identity", kind, value)
                     .map_err(|error| error.with("backend", name))?;

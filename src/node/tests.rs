@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::fake::{Cloud, Cut, Disk, Entry, Image, Machine};
+use super::fake::{Cloud, Cut, Disk, Entry, Image, Joining, Machine};
 use super::*;
 use crate::error::{Kind, Outcome};
 use crate::host::{Mount, PathKind};
@@ -14,6 +14,7 @@ use crate::volume::{AccessMode, Connection, Content, FsType, HealthStatus, Mount
 const SIZE: Bytes = Bytes::mib(512);
 const STAGING: &str = "/kubelet/staging";
 const INTENT: &str = "/kubelet/staging/.fairlead-formatting";
+const HALF_INTENT: &str = "/kubelet/staging/..fairlead-formatting.new";
 
 struct Rig {
     machine: Arc<Machine>,
@@ -137,10 +138,16 @@ fn kinds() -> Vec<AccessKind> {
 
 #[test]
 fn every_step_in_the_sources_is_listed_once_and_every_listed_one_is_there() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/node");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
+    // The host's is within the writing of the intent.
+    for entry in
+        ["node", "host"].map(|room| std::fs::read_dir(sources.join(room)).unwrap()).into_iter().flatten()
+    {
         let path = entry.unwrap().path();
+        if !path.is_file() {
+            continue;
+        }
         let text = std::fs::read_to_string(&path).unwrap();
         if path.file_name().is_some_and(|name| name != "tests.rs") {
             let steps = text.split("failpoint::step(\"").skip(1);
@@ -301,6 +308,22 @@ async fn only_what_is_new_and_proven_blank_is_formatted() {
     assert_eq!(rig.node.stage(&order).await.unwrap_err().kind(), Kind::FailedPrecondition);
 }
 
+/// The disk goes in the midst of it, and another one comes, which gets its number where nobody has the first one open.
+#[tokio::test]
+async fn only_the_disk_that_was_looked_at_is_formatted() {
+    for begun in [false, true] {
+        let rig = Rig::new();
+        if begun {
+            rig.machine.state().paths.insert(INTENT.into(), intent("here/v", "1", SIZE, "ext4"));
+        }
+        rig.machine.state().replacement = Some(formatted(FsType::Ext4));
+        let error = rig.node.stage(&stage(mount(FsType::Ext4, &[]))).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (Kind::Unavailable, Outcome::Unknown), "{error}");
+        let state = rig.machine.state();
+        assert_eq!((state.replacement.is_none(), state.formats, state.destroyed), (true, 0, 0));
+    }
+}
+
 /// The process ends at every change of a stage and the pod is gone by then: unstage takes the intent away. The record
 /// still lets the next stage complete, with the same attachment or with another one elsewhere.
 #[tokio::test]
@@ -318,7 +341,9 @@ async fn an_interrupted_mkfs_is_made_again_also_after_unstage() {
                 ends += 1;
                 rig.restart();
                 rig.node.unstage(&id(), &order.path).await.unwrap();
-                assert_eq!(rig.machine.state().paths.get(Path::new(INTENT)), None);
+                for left in [INTENT, HALF_INTENT] {
+                    assert_eq!(rig.machine.state().paths.get(Path::new(left)), None, "{cut:?} {ends}");
+                }
                 assert!(!rig.connected());
                 half_made += usize::from(rig.machine.state().images["v"].disk == Disk::Garbage);
                 if elsewhere {
@@ -769,6 +794,79 @@ async fn the_node_tells_of_itself_what_its_back_ends_know() {
     assert_eq!((info.id.to_string().as_str(), info.max_volumes), ("worker-1", Some(30)));
     set(None, "b", None);
     assert_eq!(rig.node.info().await.unwrap_err().kind(), Kind::FailedPrecondition);
+}
+
+/// Two back ends: `here` gives this node an identity, `there` only a place.
+fn two_clouds() -> (Node, [Arc<Machine>; 2]) {
+    let machines = [(Some("8c1e"), "here", 26), (None, "there", 5)].map(|(identity, place, max)| {
+        let machine = Arc::new(Machine::default());
+        *machine.presence.lock().unwrap() = crate::backend::Presence {
+            identity: identity.map(|value| ("nova".to_owned(), value.to_owned())),
+            topology: Topology([(place.to_owned(), "reachable".to_owned())].into()),
+            max_volumes: Some(max),
+        };
+        machine
+    });
+    let connectors = machines.each_ref().map(|machine| {
+        let cloud: Arc<dyn Connector> = Arc::new(Cloud(Arc::clone(machine)));
+        cloud
+    });
+    let connectors =
+        ["here", "there"].map(|name| name.parse().unwrap()).into_iter().zip(connectors).collect();
+    let config = NodeConfig {
+        name: "worker-1".into(),
+        topology: Topology::default(),
+        max_volumes: None,
+        foreign: None,
+    };
+    (Node::new(config, Arc::<Machine>::default(), connectors, Arc::default()), machines)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_back_end_that_cannot_be_joined_is_left_out_until_it_can() {
+    let known = async |node: &Node| {
+        let info = node.info().await.unwrap();
+        assert_eq!(info.id.to_string(), "worker-1;nova=8c1e");
+        (info.max_volumes, info.topology.0.into_keys().collect::<Vec<_>>().join(" "))
+    };
+    for joining in [Joining::Fails, Joining::Hangs] {
+        let (node, [here, there]) = two_clouds();
+        let set = |machine: &Machine, joining| *machine.joining.lock().unwrap() = joining;
+        set(&there, joining);
+        // Nobody would make it known later.
+        assert!(node.info().await.unwrap_err().to_string().contains("backend=there"));
+        let renewal = node.renewal();
+        let begun = tokio::time::Instant::now();
+        assert_eq!(known(&node).await, (Some(26), "here".to_owned()), "{joining:?}");
+        assert!(begun.elapsed() <= Duration::from_secs(11), "{:?}", begun.elapsed());
+        // What it has told before is as good as its answer.
+        set(&here, joining);
+        assert_eq!(known(&node).await, (Some(26), "here".to_owned()), "{joining:?}");
+        assert!(tokio::time::timeout(Duration::from_secs(60), renewal.notified()).await.is_err());
+        set(&there, Joining::Joins);
+        node.join(&"there".parse().unwrap()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(1), renewal.notified()).await.unwrap();
+        for joining in [Joining::Joins, joining] {
+            set(&there, joining);
+            assert_eq!(known(&node).await, (Some(5), "here there".to_owned()), "{joining:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_not_told_of_without_its_identity_nor_without_any_back_end() {
+    for joining in [Joining::Fails, Joining::Hangs] {
+        for identified in [true, false] {
+            let (node, [here, there]) = two_clouds();
+            let _renewal = node.renewal();
+            *here.joining.lock().unwrap() = joining;
+            if !identified {
+                here.presence.lock().unwrap().identity = None;
+                *there.joining.lock().unwrap() = joining;
+            }
+            assert!(node.info().await.unwrap_err().to_string().contains("backend=here"), "{identified}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use fairlead::error::Kind;
 use fairlead::host::{Host, Linux, PathKind, Signature, uevent};
 use fairlead::volume::FsType;
 
-use crate::loopdev::{LoopDev, Place};
+use crate::loopdev::{LoopDev, Place, sh};
 
 const SIZE: u64 = 16 << 20;
 
@@ -49,6 +49,28 @@ async fn a_disk_whose_storage_is_gone_is_an_error_and_never_blank() {
             "{error}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_device_that_is_held_can_be_formatted_but_not_become_another() {
+    let (host, place) = (Linux::new(), Place::new());
+    let other = place.image("other", SIZE);
+    let dev = LoopDev::attach(&place.image("disk", SIZE));
+    let device = host.device(&dev.path).await.unwrap();
+    let held = host.hold(&device).await.unwrap();
+    host.prove_blank(&device).await.unwrap();
+    host.format(&device, FsType::Ext4).await.unwrap();
+    assert_eq!(host.signature(&device).await.unwrap(), Signature::Fs(FsType::Ext4));
+    // The kernel takes it off once nobody has it open any more.
+    sh("losetup", &["-d", dev.path.to_str().unwrap()]);
+    let rebind = || {
+        let bound =
+            std::process::Command::new("/usr/sbin/losetup").arg(&dev.path).arg(&other).output().unwrap();
+        bound.status.success()
+    };
+    assert!(!rebind());
+    drop(held);
+    assert!(rebind());
 }
 
 #[tokio::test]

@@ -94,7 +94,13 @@ async fn the_next_process_completes_what_a_killed_one_began() {
 #[tokio::test]
 async fn what_a_killed_process_began_another_node_completes() {
     for kind in &KINDS[..3] {
-        for step in ["stage.intent", "stage.formatting-marked", "stage.formatted", "stage.marked"] {
+        for step in [
+            "stage.intent-begun",
+            "stage.intent",
+            "stage.formatting-marked",
+            "stage.formatted",
+            "stage.marked",
+        ] {
             let bench = Bench::new().await;
             let status = process(&bench, kind, step);
             assert_eq!(status.signal(), Some(9), "{kind} {step}: {status}");

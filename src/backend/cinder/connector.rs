@@ -290,17 +290,23 @@ impl CinderConnector {
                 tracing::info!(%volume, error = %error.chain(), "the volume's disk cannot be opened yet");
                 return Ok(None);
             }
+            Err(error) if error.is_not_found() => {
+                self.drop_replaced(disk, &error.chain()).await.map_err(of_volume)?;
+                return Ok(None);
+            }
             Err(error) => return Err(of_volume(error)),
         };
-        if identifiers != disk.identifiers && !Wanted::new(volume).fits(&identifiers) {
-            // The kernel missed that the disk was replaced. It must learn that before anybody writes to it.
-            tracing::warn!(%volume, %disk, now = ?identifiers, "another disk has taken the place of this one unnoticed");
-            self.disks.forget(disk).await.map_err(of_volume)?;
-            self.disks.scan().await.map_err(of_volume)?;
-            return Ok(None);
+        if identifiers == disk.identifiers || Wanted::new(volume).fits(&identifiers) {
+            self.known().insert(volume.clone(), key(disk));
+            return Ok(Some(device));
         }
-        self.known().insert(volume.clone(), key(disk));
-        Ok(Some(device))
+        let says = format!("it says now {identifiers:?}");
+        if finder::is_replaced(disk, &identifiers) {
+            self.drop_replaced(disk, &says).await.map_err(of_volume)?;
+        } else {
+            tracing::warn!(%volume, %disk, says, "the disk does not say any more that it is the volume's");
+        }
+        Ok(None)
     }
 
     /// Has the buses looked at again where it is time for that.
@@ -315,31 +321,39 @@ impl CinderConnector {
             Ok(hosts) => lock().hosts = hosts,
             Err(error) => lock().refused = Some(error),
         }
-        self.drop_replaced().await;
+        self.look_for_replaced().await;
     }
 
-    /// Lets the kernel forget SCSI disks whose place another one has taken, or that are gone: it is told neither where the
-    /// host sends no events, and does not see the new disk before it has forgotten the old one.
-    async fn drop_replaced(&self) {
+    /// Drops the disks that another one has replaced, or that are gone. A disk that does not answer, or not as it should,
+    /// may be in use all the same: it stays.
+    async fn look_for_replaced(&self) {
         let disks = self.disks.list().await.unwrap_or_default();
         let volumes = disks.iter().filter(|disk| {
             disk.bus == Bus::Scsi && disk.identifiers.iter().any(|one| finder::is_volume(&one.text))
         });
         for disk in volumes {
             let why = match self.disks.prove(disk).await {
-                Ok((_, now)) if now == disk.identifiers => continue,
-                Ok((_, now)) => format!("it says now {now:?}"),
-                Err(error) if error.kind() == Kind::Internal => error.chain(),
-                // It does not answer at present, or the kernel knows already.
-                Err(_) => continue,
+                Ok((_, now)) if finder::is_replaced(disk, &now) => format!("it says now {now:?}"),
+                Err(error) if error.is_not_found() => error.chain(),
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::debug!(%disk, error = %error.chain(), "whether the disk is still the same cannot be told");
+                    continue;
+                }
             };
-            tracing::warn!(%disk, why, "the disk is not there any more");
-            if let Err(error) = self.disks.forget(disk).await {
-                tracing::warn!(%disk, error = %error.chain(), "it cannot be forgotten");
-            } else if let Err(error) = self.disks.scan().await {
-                tracing::warn!(error = %error.chain(), "the SCSI hosts cannot be asked to look again");
+            if let Err(error) = self.drop_replaced(disk, &why).await {
+                tracing::warn!(%disk, error = %error.chain(), "the kernel still takes it for what it was");
             }
         }
+    }
+
+    /// Lets the kernel forget a SCSI disk whose place another one has taken, or that is gone: it is told neither where the
+    /// host sends no events, and does not see the new disk before it has forgotten the old one. It must learn that before
+    /// anybody writes to it.
+    async fn drop_replaced(&self, disk: &Disk, why: &str) -> Result<()> {
+        tracing::warn!(%disk, why, "another disk has taken the place of this one unnoticed, or none has");
+        self.disks.forget(disk).await?;
+        self.disks.scan().await.map(drop)
     }
 
     async fn missing(&self, volume: &NativeId, attachment: &Attachment, scans: Mutex<Scans>) -> Error {

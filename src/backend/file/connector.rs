@@ -101,6 +101,10 @@ impl Connector for FileConnector {
         .await
     }
 
+    fn tells_identity(&self) -> bool {
+        false
+    }
+
     async fn connect(&self, volume: &NativeId, attachment: &Attachment) -> Result<Device> {
         let found = {
             let (volume, attachment) = (volume.clone(), attachment.clone());

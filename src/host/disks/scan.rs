@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Bus, Disk, Disks, text};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::host::linux::blocking;
 use crate::host::{device, files};
 
@@ -52,16 +52,44 @@ impl Disks {
         self.asker.ask(&subject, super::PATIENCE, free).await
     }
 
-    /// Lets the kernel forget a SCSI disk that nobody has exclusively. Nothing is written to it: another disk may have taken
-    /// its place.
+    /// Lets the kernel forget a SCSI disk of a hypervisor's that nobody has exclusively. Nothing is written to it. The
+    /// caller must know that another disk has its place, or none: who has it open without claiming it, as a raw device in
+    /// a pod, loses it too.
     ///
     /// # Errors
-    /// `Busy` where it is in use; where sysfs refuses.
+    /// `FailedPrecondition` where its host is none of a hypervisor's; `Busy` where it is in use; where sysfs refuses.
     pub async fn forget(&self, disk: &Disk) -> Result<()> {
         if disk.bus == Bus::Scsi {
+            let (this, found) = (self.clone(), disk.clone());
+            blocking(move || this.check_host(&found)).await?;
             self.free(disk).await?;
         }
         self.order(disk, "delete").await
+    }
+
+    /// Disks of other hosts (iSCSI, Fibre Channel) belong to another driver.
+    fn check_host(&self, disk: &Disk) -> Result<()> {
+        let device = self.sys.join("block").join(&disk.name).join("device");
+        let place = std::fs::canonicalize(&device)
+            .map_err(|error| Error::io(format!("follow {}", device.display()), error))?;
+        // .../host2/target2:0:0/2:0:0:0
+        let host = place
+            .iter()
+            .rev()
+            .filter_map(|part| part.to_str())
+            .find(|part| part.strip_prefix("host").is_some_and(|number| number.parse::<u32>().is_ok()));
+        let driver = match host {
+            Some(host) => text(&self.sys.join("class/scsi_host").join(host).join("proc_name"))?,
+            None => None,
+        }
+        .unwrap_or_default();
+        if HOSTS.contains(&driver.as_str()) {
+            return Ok(());
+        }
+        Err(Error::unknown(
+            Kind::FailedPrecondition,
+            format!("the disk {} is on a SCSI host of the driver {driver:?}: it is not let go of", disk.name),
+        ))
     }
 
     async fn order(&self, disk: &Disk, what: &'static str) -> Result<()> {

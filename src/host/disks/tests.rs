@@ -98,3 +98,32 @@ async fn scans_are_for_the_hosts_of_hypervisors() {
         |host| std::fs::read_to_string(tree.0.path().join("sys/class/scsi_host").join(host).join("scan"));
     assert_eq!((scan("host0").unwrap().as_str(), scan("host1").unwrap().as_str()), ("- - -", ""));
 }
+
+#[tokio::test]
+async fn only_disks_of_hypervisors_are_forgotten() {
+    let tree = Tree::new();
+    let sys = tree.0.path().join("sys");
+    for (at, (name, driver, kind)) in
+        [("sda", "virtio_scsi", Kind::Unavailable), ("sdb", "iscsi_tcp", Kind::FailedPrecondition)]
+            .into_iter()
+            .enumerate()
+    {
+        let host = sys.join(format!("class/scsi_host/host{at}"));
+        std::fs::create_dir_all(&host).unwrap();
+        std::fs::write(host.join("proc_name"), format!("{driver}\n")).unwrap();
+        let device = sys.join(format!("devices/host{at}/target{at}:0:0/{at}:0:0:0"));
+        std::fs::create_dir_all(&device).unwrap();
+        std::os::unix::fs::symlink(sys.join("bus/scsi"), device.join("subsystem")).unwrap();
+        std::fs::create_dir_all(sys.join("block").join(name)).unwrap();
+        std::os::unix::fs::symlink(&device, sys.join("block").join(name).join("device")).unwrap();
+        for (file, text) in [("dev", "7:3"), ("size", "8"), ("device/delete", "")] {
+            std::fs::write(sys.join("block").join(name).join(file), text).unwrap();
+        }
+        let disks = tree.disks();
+        let disk = disks.list().await.unwrap().into_iter().find(|disk| disk.name == name).unwrap();
+        assert_eq!(disk.bus, Bus::Scsi);
+        // The hypervisor's gets as far as to its node in /dev, which is not there.
+        assert_eq!(disks.forget(&disk).await.unwrap_err().kind(), kind, "{driver}");
+        assert_eq!(std::fs::read_to_string(device.join("delete")).unwrap(), "");
+    }
+}

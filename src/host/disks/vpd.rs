@@ -1,5 +1,7 @@
 //! The pages on which a SCSI disk says what it is (SPC-5: 7.7.6 device identification, 7.7.19 unit serial number).
 
+use std::io;
+
 use super::Identifier;
 
 /// The unit serial number.
@@ -7,15 +9,51 @@ pub(super) const SERIAL: u8 = 0x80;
 /// The designators.
 pub(super) const DESIGNATORS: u8 = 0x83;
 
+/// The length of a page's head: what it is, and how much follows.
+const HEAD: usize = 4;
+
+/// Where an identifier of this page says that it comes from.
+pub(super) const fn source(page: u8) -> &'static str {
+    match page {
+        SERIAL => "VPD 0x80",
+        _ => "VPD 0x83",
+    }
+}
+
+/// How many bytes a page has in all, by its head; `None` where there is no whole head.
+pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+    let [_, _, high, low, ..] = bytes else { return None };
+    Some(HEAD + usize::from(u16::from_be_bytes([*high, *low])))
+}
+
+/// Proves that an answer is the page that was asked for, all of it.
+///
+/// # Errors
+/// [`io::ErrorKind::NotFound`] where the target says that it has no such logical unit (SPC-5: 6.7.2, peripheral
+/// qualifier 011b); [`io::ErrorKind::InvalidData`] for what is less than the page, or another one.
+pub(super) fn check(page: u8, bytes: &[u8]) -> io::Result<()> {
+    let bad = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    match (bytes, length(bytes)) {
+        ([0x60..=0x7f, ..], _) => {
+            Err(io::Error::new(io::ErrorKind::NotFound, "the target has no such logical unit"))
+        }
+        ([_, found, ..], _) if *found != page => {
+            bad(format!("page {page:#x} was asked for, {found:#x} came"))
+        }
+        (_, Some(all)) if all <= bytes.len() => Ok(()),
+        _ => bad(format!("only {} bytes of the page {page:#x} came", bytes.len())),
+    }
+}
+
 /// What a whole page says; nothing for what is no such page.
 pub(super) fn identifiers(page: u8, bytes: &[u8]) -> Vec<Identifier> {
     let [_, found, high, low, body @ ..] = bytes else { return Vec::new() };
     let length = usize::from(u16::from_be_bytes([*high, *low]));
     let Some(body) = body.get(..length).filter(|_| *found == page) else { return Vec::new() };
     match page {
-        SERIAL => text(body).map(|text| Identifier { source: "VPD 0x80", text }).into_iter().collect(),
+        SERIAL => text(body).map(|text| Identifier { source: source(page), text }).into_iter().collect(),
         DESIGNATORS => {
-            designators(body).into_iter().map(|text| Identifier { source: "VPD 0x83", text }).collect()
+            designators(body).into_iter().map(|text| Identifier { source: source(page), text }).collect()
         }
         _ => Vec::new(),
     }
@@ -83,6 +121,21 @@ mod tests {
             texts(DESIGNATORS, &page(DESIGNATORS, &body)),
             [id.to_owned(), "ab1".to_owned(), "60".repeat(16)]
         );
+    }
+
+    #[test]
+    fn a_page_that_is_not_whole_is_told_from_a_unit_that_is_gone() {
+        let whole = page(SERIAL, b"abc");
+        assert_eq!((check(SERIAL, &whole).is_ok(), length(&whole)), (true, Some(7)));
+        // A disk may send more than the page.
+        assert!(check(SERIAL, &[&whole[..], &[0; 9]].concat()).is_ok());
+        for short in (0..7).map(|length| &whole[..length]) {
+            assert_eq!(check(SERIAL, short).unwrap_err().kind(), io::ErrorKind::InvalidData, "{short:?}");
+        }
+        assert_eq!(check(DESIGNATORS, &whole).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        for gone in [&[0x7f, SERIAL, 0, 0][..], &[0x7f, 0, 6, 2, 31]] {
+            assert_eq!(check(SERIAL, gone).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
     }
 
     #[test]

@@ -137,6 +137,18 @@ impl fmt::Display for Wanted<'_> {
     }
 }
 
+/// Whether what is in a disk's place says now that it is another volume's. Who says nothing, or less, contradicts nobody.
+pub(super) fn is_replaced(disk: &Disk, now: &[Identifier]) -> bool {
+    let ids = |all: &[Identifier]| -> Vec<String> {
+        // In one form, with or without hyphens.
+        all.iter().filter(|one| is_volume(&one.text)).map(|one| one.text.replace('-', "")).collect()
+    };
+    let (was, now) = (ids(&disk.identifiers), ids(now));
+    // One of the two may be a beginning.
+    let same = |one: &String| was.iter().any(|other| one.starts_with(other) || other.starts_with(one));
+    !now.is_empty() && !now.iter().any(same)
+}
+
 /// Whether a text is an id of OpenStack's: a UUID, or its hexadecimal digits alone.
 fn is_id(text: &str) -> bool {
     let digits = text.replace('-', "");

@@ -114,6 +114,28 @@ fn serials_of_volumes_are_told_from_others() {
     }
 }
 
+#[test]
+fn a_disk_is_replaced_only_by_one_that_says_so() {
+    let binary = VOLUME.replace('-', "");
+    let says = |texts: &[&str]| disk("sda", texts).identifiers;
+    for (was, now, replaced) in [
+        (&[VOLUME][..], &[OTHER][..], true),
+        (&[VOLUME, "QM1"], &["QM1", TWIN], true),
+        (&[&VOLUME[..20]], &[&OTHER[..20]], true),
+        (&["QM1"], &[OTHER], true),
+        (&[VOLUME], &[VOLUME], false),
+        (&[VOLUME], &[], false),
+        (&[VOLUME], &["QM2"], false),
+        // Part of what it said, more than it said, or the same in another form.
+        (&[VOLUME, "QM1"], &[VOLUME], false),
+        (&[VOLUME], &[VOLUME, "QM1", OTHER], false),
+        (&[VOLUME], &[&VOLUME[..20]], false),
+        (&[VOLUME], &[&binary], false),
+    ] {
+        assert_eq!(finder::is_replaced(&disk("sda", was), &says(now)), replaced, "{was:?} {now:?}");
+    }
+}
+
 /// A node of OpenStack's, or of another kind of cloud, on a made-up sysfs.
 struct Rig {
     place: rig::Rig,
