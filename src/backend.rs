@@ -160,6 +160,12 @@ pub trait Backend: Debug + Send + Sync {
     /// `InvalidArgument` for a parameter.
     async fn capacity(&self, parameters: &Parameters, place: Option<&Topology>) -> Result<Capacity>;
 
+    /// All ids that mean this volume, the one that is asked for among them: whoever uses it may know it by another one.
+    ///
+    /// # Errors
+    /// `NotFound` where the back end asks for it to know; why it does not tell.
+    async fn ids(&self, id: &NativeId) -> Result<Vec<NativeId>>;
+
     /// The faults of a volume.
     ///
     /// # Errors

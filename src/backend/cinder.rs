@@ -204,6 +204,10 @@ impl Backend for CinderBackend {
         self.cloud.volume(&self.cloud.client.volume(id.as_str()).await?)
     }
 
+    async fn ids(&self, id: &NativeId) -> Result<Vec<NativeId>> {
+        Ok(vec![id.clone()])
+    }
+
     async fn list(&self, page: &Page) -> Result<Listing<Volume>> {
         self.cloud.list(page).await
     }

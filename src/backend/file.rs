@@ -120,6 +120,10 @@ impl Backend for FileBackend {
         self.with("get volume", move |client| client.get(&id)).await
     }
 
+    async fn ids(&self, id: &NativeId) -> Result<Vec<NativeId>> {
+        Ok(vec![id.clone()])
+    }
+
     async fn list(&self, page: &Page) -> Result<Listing<Volume>> {
         let page = page.clone();
         self.with("list volumes", move |client| client.list(&page)).await

@@ -106,6 +106,10 @@ impl Backend for Late {
         self.inner()?.get(id).await
     }
 
+    async fn ids(&self, id: &NativeId) -> Result<Vec<NativeId>> {
+        self.inner()?.ids(id).await
+    }
+
     async fn list(&self, page: &Page) -> Result<Listing<Volume>> {
         self.inner()?.list(page).await
     }

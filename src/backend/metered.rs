@@ -93,6 +93,10 @@ impl Backend for Metered {
         self.watch("get", self.inner.get(id)).await
     }
 
+    async fn ids(&self, id: &NativeId) -> Result<Vec<NativeId>> {
+        self.watch("ids", self.inner.ids(id)).await
+    }
+
     async fn list(&self, page: &Page) -> Result<Listing<Volume>> {
         self.watch("list", self.inner.list(page)).await
     }

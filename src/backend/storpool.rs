@@ -137,6 +137,10 @@ impl Backend for StorpoolBackend {
         self.cloud.get(id.as_str()).await
     }
 
+    async fn ids(&self, id: &NativeId) -> Result<Vec<NativeId>> {
+        self.cloud.ids(id).await
+    }
+
     async fn list(&self, page: &Page) -> Result<Listing<Volume>> {
         self.cloud.list(page).await
     }

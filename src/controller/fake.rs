@@ -21,6 +21,8 @@ use crate::volume::{
 #[derive(Debug, Default)]
 struct State {
     volumes: BTreeMap<NativeId, Volume>,
+    /// Other ids of volumes.
+    others: BTreeMap<NativeId, NativeId>,
     snapshots: BTreeMap<NativeId, Snapshot>,
     groups: BTreeMap<NativeId, GroupSnapshot>,
     owner: Owner,
@@ -98,6 +100,11 @@ impl Fake {
             None => Ok(()),
         }
     }
+
+    /// From now on a volume has another id, too.
+    pub fn call_also(&self, id: &NativeId, other: &str) {
+        self.state().others.insert(id.clone(), other.parse().unwrap());
+    }
 }
 
 fn missing(id: &NativeId) -> Error {
@@ -172,6 +179,10 @@ impl Backend for Fake {
 
     async fn get(&self, id: &NativeId) -> Result<Volume> {
         self.state().volumes.get(id).cloned().ok_or_else(|| missing(id))
+    }
+
+    async fn ids(&self, id: &NativeId) -> Result<Vec<NativeId>> {
+        Ok(self.state().others.get(id).into_iter().chain([id]).cloned().collect())
     }
 
     async fn list(&self, wanted: &Page) -> Result<Listing<Volume>> {

@@ -126,6 +126,15 @@ impl Controller {
         self.backends.get(&id.backend)?.get(&id.native).await
     }
 
+    /// All ids that mean the volume.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn ids(&self, id: &VolumeId) -> Result<Vec<VolumeId>> {
+        let all = self.backends.get(&id.backend)?.ids(&id.native).await?;
+        Ok(all.into_iter().map(|native| VolumeId { backend: id.backend.clone(), native }).collect())
+    }
+
     /// Judges whether an existing volume can be used in all these ways and could have these parameters.
     ///
     /// # Errors

@@ -170,9 +170,10 @@ impl Operator {
     async fn mend(&self, records: &Arc<dyn Records>, finding: &mut Finding) -> Result<()> {
         let Some((volume, server)) = &finding.detach else { return Ok(()) };
         let Some(node) = &finding.node else { return Ok(()) };
-        let claimed = !self.claims().await?.of(volume).is_empty();
+        let (claims, ids) = (self.claims().await?, self.controller.ids(volume).await?);
         let in_use = records.in_use().await?;
-        if claimed || in_use.has(volume) || !in_use.ours.contains_key(node) {
+        let used = |id: &VolumeId| !claims.of(id).is_empty() || in_use.has(id);
+        if ids.iter().any(used) || !in_use.ours.contains_key(node) {
             finding.text.push_str(" (in use by now: left alone)");
             return Ok(());
         }

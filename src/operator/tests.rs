@@ -288,6 +288,24 @@ async fn what_another_back_end_or_driver_uses_is_not_removed() {
     }
 }
 
+/// In StorPool a volume has a name and a global id, and a PersistentVolume may have either.
+#[tokio::test]
+async fn what_is_used_by_another_id_of_its_own_is_left_alone() {
+    let cloud = Arc::new(Fake::default());
+    let backends = Backends::builder().add("here".parse().unwrap(), Arc::clone(&cloud) as _).build();
+    let controller = Arc::new(Controller::new(Arc::new(backends)));
+    let id = volume(&controller, "one", Some("n1")).await;
+    cloud.call_also(&id.native, "d.n.17");
+    let other = VolumeId { native: "d.n.17".parse().unwrap(), ..id.clone() };
+    let world = World { claims: vec![claim(&other)], ..world() };
+    operator(&controller, &[world.clone(), world.clone()]).run(MEND).await.unwrap();
+    assert_eq!(controller.get(&id).await.unwrap().attached.len(), 1);
+    let error = operator(&controller, &[world]).run(Order::RemoveVolume(id.to_string())).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::FailedPrecondition, "{error}");
+    assert!(error.to_string().contains("d.n.17"), "{error}");
+    controller.get(&id).await.unwrap();
+}
+
 #[tokio::test]
 async fn two_back_ends_on_one_cloud_do_not_call_each_others_volumes_left_behind() {
     let cloud = Arc::new(Fake::default());

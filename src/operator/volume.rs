@@ -105,7 +105,9 @@ impl Operator {
                 ),
             };
         };
-        if let Some(claim) = self.claims().await?.of(id).first() {
+        let ids = self.controller.ids(id).await?;
+        let claims = self.claims().await?;
+        if let Some(claim) = ids.iter().flat_map(|id| claims.of(id)).next() {
             let driver =
                 claim.driver.as_ref().map_or_else(String::new, |name| format!(" of the driver {name}"));
             let by = claim.claim.as_ref().map_or_else(String::new, |by| format!(" (claimed by {by})"));
@@ -114,7 +116,8 @@ impl Operator {
                 claim.persistent_volume, claim.handle
             ));
         }
-        match self.progress.during("list Nodes", records.in_use()).await?.has(id) {
+        let in_use = self.progress.during("list Nodes", records.in_use()).await?;
+        match ids.iter().any(|id| in_use.has(id)) {
             true => refused(
                 "a Node has it in use or attached, as its status says: see kubectl get nodes --output yaml"
                     .to_owned(),

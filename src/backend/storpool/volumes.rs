@@ -1,5 +1,6 @@
 //! Finding volumes, growing, changing and deleting them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
@@ -132,6 +133,18 @@ impl Cloud {
     pub(super) async fn get(&self, id: &str) -> Result<Volume> {
         let (volume, table) = tokio::join!(self.client.volume(id), self.holders());
         self.volume(&volume?, &table?).map(|volume| Volume { id: id.parse().unwrap_or(volume.id), ..volume })
+    }
+
+    /// The name and the global ids of a volume, as ids: whatever has it may know it by each.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(super) async fn ids(&self, id: &NativeId) -> Result<Vec<NativeId>> {
+        let volume = self.client.volume(id.as_str()).await?;
+        let others = [&volume.name, &volume.global_id, volume.link_id()];
+        // What is too long for an id is none that anybody was told of.
+        let others = others.into_iter().filter_map(|name| names::id(name).ok());
+        Ok(others.chain([id.clone()]).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     /// All volumes of ours, by name.

@@ -25,6 +25,18 @@ async fn a_volume_without_a_name_is_used_by_its_global_id() {
 }
 
 #[tokio::test]
+async fn a_volume_is_known_by_its_name_and_by_its_global_id() {
+    let world = world().await;
+    let (name, global) = (id("data"), id(&world.foreign(Some("data"))));
+    for asked in [&name, &global] {
+        assert_eq!(world.backend.ids(asked).await.unwrap(), [global.clone(), name.clone()]);
+    }
+    let unnamed = id(&world.foreign(None));
+    assert_eq!(world.backend.ids(&unnamed).await.unwrap(), std::slice::from_ref(&unnamed));
+    assert_eq!(told(world.backend.ids(&id("none")).await).0, Kind::NotFound);
+}
+
+#[tokio::test]
 async fn a_reverted_volume_keeps_its_handle_and_its_link() {
     let world = world().await;
     let handle = id(&world.foreign(None));
