@@ -138,7 +138,12 @@ fn listed(answer: &Answer, service: Service, named: Option<Microversion>) -> Res
     if !answer.is_success() && answer.status() != 300 {
         let first = if service == Service::Volume { Microversion(3, 0) } else { Microversion(2, 1) };
         let old = named.is_some_and(|named| named < first);
-        if answer.status() == 404 && (old || answer.json::<serde_json::Map<_, _>>().is_ok()) {
+        let own = match answer.status() {
+            429 | 500.. => false,
+            404 => old || answer.json::<serde_json::Map<_, _>>().is_ok(),
+            _ => old,
+        };
+        if own {
             return Ok(Vec::new());
         }
         let text =
