@@ -29,6 +29,8 @@ pub struct Weather {
     servers: Vec<String>,
     /// How often something went wrong so far, or is to go wrong with the next request that fits.
     pub blows: u64,
+    /// Rules that hold back a request, and may not have met one yet.
+    holding: Vec<Rule>,
     /// When the last request will have been carried out that was held back.
     pub late: Instant,
 }
@@ -82,6 +84,14 @@ fn requests(kind: &Kind) -> &'static [(&'static str, &'static str)] {
     }
 }
 
+/// How long a rule holds a request back.
+const fn time_of(rule: &Rule) -> Option<Duration> {
+    match rule.fault {
+        Fault::Late(time) | Fault::GatewayTimeout(time) => Some(Duration::from_millis(time)),
+        _ => None,
+    }
+}
+
 /// Nothing keeps it from what is asked of it.
 fn idle(server: &mut Server) {
     server.task_state = None;
@@ -90,12 +100,21 @@ fn idle(server: &mut Server) {
 
 impl Weather {
     pub fn new(sim: &Arc<Sim>, kind: &'static Kind, dice: Dice, servers: Vec<String>) -> Self {
-        Self { sim: Arc::clone(sim), kind, dice, servers, blows: 0, late: Instant::now() }
+        Self {
+            sim: Arc::clone(sim),
+            kind,
+            dice,
+            servers,
+            blows: 0,
+            holding: Vec::new(),
+            late: Instant::now(),
+        }
     }
 
     /// The next thing that goes wrong.
     pub async fn blow(&mut self) {
         sleep(Duration::from_millis(self.dice.between(5, 25))).await;
+        self.note_held_back();
         let (cyclades, rackspace) = (self.kind.is(Dialect::CYCLADES), self.kind.is(Dialect::RACKSPACE));
         match self.dice.below(400) {
             0..4 if !cyclades => self.compute_goes_down(),
@@ -112,6 +131,7 @@ impl Weather {
                 if self.sim.orders().iter().filter(same).count() >= WAITING {
                     return;
                 }
+                self.holding.extend(time_of(&rule).map(|_| rule.clone()));
                 self.sim.order(rule);
             }
         }
@@ -173,10 +193,15 @@ impl Weather {
     }
 
     fn held_back(&mut self, least: u64, most: u64, fault: fn(u64) -> Fault) -> Fault {
-        let time = self.dice.between(least, most);
-        // Where it waits for a request that fits, it is even later.
-        self.late = self.late.max(Instant::now() + Duration::from_millis(time));
-        fault(time)
+        fault(self.dice.between(least, most))
+    }
+
+    /// A rule that is gone has met a request since it was last looked for.
+    fn note_held_back(&mut self) {
+        let waiting = self.sim.orders();
+        for rule in self.holding.extract_if(.., |rule| !waiting.contains(rule)) {
+            self.late = self.late.max(Instant::now() + time_of(&rule).unwrap_or_default());
+        }
     }
 
     fn rolled_back(&self) -> Fault {
@@ -227,7 +252,8 @@ impl Weather {
 
     /// Nothing goes wrong any more, and an administrator removes the disks that Nova lists and Cinder knows nothing of,
     /// as only he can: how many.
-    pub async fn clears_up(&self) -> usize {
+    pub async fn clears_up(&mut self) -> usize {
+        self.note_held_back();
         self.sim.clear_orders();
         sleep(Duration::from_millis(1600)).await;
         let mut removed = 0;
