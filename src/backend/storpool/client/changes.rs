@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// So long a change is remembered. Nothing that was read longer ago is believed anyway.
-pub(in super::super) const LATELY: Duration = Duration::from_millis(50);
+pub(in super::super) const LATELY: Duration = Duration::from_millis(100);
 
 /// When each volume was changed last, by the id that the house has for it.
 #[derive(Debug, Default)]
