@@ -208,8 +208,8 @@ impl Client {
         }
     }
 
-    /// A refusal of a name that does not say what it is about, with what the cluster's state says of it. Asks for that in the same way, and that
-    /// question is not explained itself.
+    /// A refusal of a name that does not say what it is about, with what the cluster's state says of it. Asks for that in
+    /// the same way, and that question is not explained itself.
     fn explain<'s>(&'s self, failure: Failure, call: &Call<'s>) -> BoxFuture<'s, Failure> {
         let (operation, cluster) = (call.operation, call.cluster);
         Box::pin(async move {
